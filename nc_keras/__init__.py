@@ -1,0 +1,24 @@
+"""Train Keras classifiers to neural collapse, and measure it exactly."""
+
+from nc_keras import callbacks
+from nc_keras import geometry
+from nc_keras import layers
+from nc_keras import losses
+from nc_keras import metrics
+from nc_keras import models
+from nc_keras import optimizers
+from nc_keras.features import FeatureExtractor
+from nc_keras.measurement import measure
+
+__all__ = [
+    "FeatureExtractor",
+    "callbacks",
+    "geometry",
+    "layers",
+    "losses",
+    "measure",
+    "metrics",
+    "models",
+    "optimizers",
+]
+__version__ = "0.1.0"

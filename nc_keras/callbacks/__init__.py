@@ -1,0 +1,13 @@
+from nc_keras.callbacks.nc_tensorboard import NCTensorBoard
+from nc_keras.callbacks.neural_collapse import NeuralCollapse
+from nc_keras.callbacks.schedule import log_spaced_epochs
+from nc_keras.callbacks.terminal_phase import TerminalPhase
+from nc_keras.callbacks.terminate_on_non_finite import TerminateOnNonFinite
+
+__all__ = [
+    "NCTensorBoard",
+    "NeuralCollapse",
+    "TerminalPhase",
+    "TerminateOnNonFinite",
+    "log_spaced_epochs",
+]

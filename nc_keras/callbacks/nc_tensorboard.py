@@ -1,0 +1,202 @@
+import math
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from nc_keras.callbacks.neural_collapse import NeuralCollapse
+from nc_keras.callbacks.neural_collapse import log_key
+from nc_keras.callbacks.panels import PANELS
+from nc_keras.callbacks.panels import cosine_image
+from nc_keras.callbacks.terminal_phase import TerminalPhase
+from nc_keras.callbacks.terminal_phase import logged_accuracy
+from nc_keras.metrics.registry import METRICS
+from nc_keras.writers.files import writable_directory
+from nc_keras.writers.json_lines import JSONLinesWriter
+from nc_keras.writers.tensorboard import TensorBoardWriter
+
+
+class NCTensorBoard(NeuralCollapse):
+    """Measures neural collapse and draws it live in TensorBoard.
+
+    Does all that `NeuralCollapse` and `TerminalPhase` do, and writes, with
+    the `tensorboard` package alone and on every backend:
+
+    * `log_dir/train` and `log_dir/validation`: the scalars `nc/<tag>`,
+      `loss`, `error`, `learning_rate` and `terminal_phase`, with the number
+      of finished epochs as step; images of the cosines of the class means and
+      of the head, in which a simplex ETF is white off the diagonal; the
+      singular values of both as histograms.
+    * `log_dir`: the layout of the panels on the page *Custom Scalars*, and
+      the settings of the run for the page *HParams*.
+    * `log_dir/metrics.jsonl`: the `logs` of every epoch, one JSON object a
+      line.
+
+    Everything is on disk at the end of each epoch. A training that resumes in
+    the same `log_dir` at a later epoch continues the curves where they were.
+
+    Args:
+        log_dir: Directory of this run, made if it does not exist.
+        x: As in `NeuralCollapse`.
+        y: As in `NeuralCollapse`.
+        validation_data: As in `NeuralCollapse`.
+        epochs: As in `NeuralCollapse`.
+        head: As in `NeuralCollapse`.
+        batch_size: As in `NeuralCollapse`.
+        missing: As in `NeuralCollapse`.
+        threshold: As in `TerminalPhase`.
+        stop_after: As in `TerminalPhase`.
+        images_every: Integer, at least so many epochs lie between two images
+            or histograms. Defaults to `10`.
+        hparams: Dictionary of settings (numbers, strings, booleans) to show
+            beside those that are found: loss, head, optimizer and the like.
+
+    Raises:
+        OSError: If `log_dir` cannot be written to.
+
+    Example:
+
+    >>> x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
+    >>> model = nc_keras.models.MLP((4,), 3, widths=(8,))
+    >>> model.compile("sgd", loss=nc_keras.losses.CE(), metrics=["accuracy"])
+    >>> log_dir = tempfile.mkdtemp()
+    >>> panels = nc_keras.callbacks.NCTensorBoard(log_dir, x, y)
+    >>> _ = model.fit(x, y, epochs=2, callbacks=[panels], verbose=0)
+    >>> sorted(os.listdir(log_dir))[-2:]
+    ['metrics.jsonl', 'train']
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        x: Any,
+        y: Any = None,
+        validation_data: Any = None,
+        epochs: int | str | Iterable[int] = 1,
+        head: Any = None,
+        batch_size: int = 256,
+        missing: str = "raise",
+        threshold: float = 0.999,
+        stop_after: int | None = None,
+        images_every: int = 10,
+        hparams: dict[str, Any] | None = None,
+    ):
+        super().__init__(
+            x, y, validation_data, epochs, head, batch_size, missing
+        )
+        self.log_dir = pathlib.Path(log_dir)
+        self.images_every = images_every
+        self.hparams = hparams or {}
+        self.terminal_phase = TerminalPhase(threshold, stop_after=stop_after)
+
+    def set_model(self, model):
+        super().set_model(model)
+        self.terminal_phase.set_model(model)
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        writable_directory(self.log_dir)
+        self.terminal_phase.on_train_begin(logs)
+        self._writers = {}
+        self._run_writer = None
+        self._next_image = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Only here is it known at which epoch a resumed training starts.
+        if not self._writers:
+            self._open(epoch + 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        super().on_epoch_end(epoch, logs)
+        self.terminal_phase.on_epoch_end(epoch, logs)
+        logs["learning_rate"] = self._learning_rate()
+        step = epoch + 1
+        self._write_scalars(step, logs)
+        self._rows.write({"epoch": step, **logs})
+        if step in self._measured and step >= self._next_image:
+            self._next_image = step + self.images_every
+            self._write_geometry(step)
+
+    def on_train_end(self, logs=None):
+        if not self._writers:
+            return
+        self._run_writer.finish()
+        for writer in (self._run_writer, *self._writers.values()):
+            writer.close()
+        self._writers = {}
+
+    def _open(self, first_epoch):
+        self._rows = JSONLinesWriter(
+            self.log_dir / "metrics.jsonl", first_epoch
+        )
+        earlier = self._rows.earlier
+        self.terminal_phase.epoch = next(
+            (row["epoch"] for row in earlier if row["terminal_phase"]), None
+        )
+        runs = {"": "train"}
+        if self.validation_data is not None:
+            runs["val_"] = "validation"
+        self._writers = {
+            prefix: TensorBoardWriter(
+                writable_directory(self.log_dir / run), first_epoch
+            )
+            for prefix, run in runs.items()
+        }
+        self._run_writer = TensorBoardWriter(self.log_dir)
+        if not earlier:
+            self._run_writer.layout(PANELS)
+            self._run_writer.hparams(self.log_dir.name, self._settings())
+
+    def _settings(self):
+        model, optimizer = self.model, self.model.optimizer
+        settings = {
+            "model": model.name,
+            "head": type(self._extractor.head).__name__,
+            "loss": getattr(model.loss, "name", str(model.loss)),
+            "optimizer": type(optimizer).__name__,
+            "learning_rate": self._learning_rate(),
+            "momentum": getattr(optimizer, "momentum", None),
+            "weight_decay": optimizer.weight_decay,
+            "trainable_parameters": sum(
+                math.prod(weight.shape) for weight in model.trainable_weights
+            ),
+            **self.hparams,
+        }
+        return {k: v for k, v in settings.items() if v is not None}
+
+    def _learning_rate(self):
+        return float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def _write_scalars(self, step, logs):
+        for prefix, writer in self._writers.items():
+            scalars = {
+                f"nc/{tag}": logs[key]
+                for tag in METRICS
+                if (key := prefix + log_key(tag)) in logs
+            }
+            accuracy = logged_accuracy(logs, prefix)
+            if accuracy is not None:
+                scalars["error"] = 1 - accuracy
+            if prefix + "loss" in logs:
+                scalars["loss"] = logs[prefix + "loss"]
+            writer.scalars(step, scalars)
+        self._writers[""].scalars(
+            step,
+            {key: logs[key] for key in ("learning_rate", "terminal_phase")},
+        )
+
+    def _write_geometry(self, step):
+        for prefix, writer in self._writers.items():
+            layer = self.layers[prefix]
+            matrices = {"means": layer.centered_means, "weights": layer.kernel}
+            for name, rows in matrices.items():
+                writer.image(step, f"cosines/{name}", cosine_image(rows))
+                writer.histogram(
+                    step,
+                    f"singular_values/{name}",
+                    np.linalg.svd(rows, compute_uv=False),
+                )

@@ -1,0 +1,76 @@
+"""What the TensorBoard pages show."""
+
+import numpy as np
+
+from nc_keras import geometry
+
+
+def _chart(*tags):
+    return [f"^{tag}$" for tag in tags]
+
+
+# Category, chart, and the regular expressions of the tags that it draws.
+PANELS = {
+    "NC1 variability collapse": {
+        "tr(Sw Sb+) / C": _chart("nc/nc1"),
+        "tr Sw / tr Sb": _chart("nc/nc1_trace_ratio"),
+        "class-distance normalised variance": _chart("nc/nc1_cdnv"),
+    },
+    "NC2 convergence to a simplex ETF": {
+        "equinorm: std / mean of norms": _chart(
+            "nc/nc2_equinorm_means", "nc/nc2_equinorm_weights"
+        ),
+        "equiangular: std of cosines": _chart(
+            "nc/nc2_equiangular_means", "nc/nc2_equiangular_weights"
+        ),
+        "max angle: mean |cos + 1/(C-1)|": _chart(
+            "nc/nc2_max_angle_means", "nc/nc2_max_angle_weights"
+        ),
+        "distance to the simplex ETF": _chart(
+            "nc/nc2_etf_means", "nc/nc2_etf_weights"
+        ),
+    },
+    "NC3 self-duality": {
+        "||W/|W| - M/|M| ||^2": _chart("nc/nc3"),
+        "distance of W M' to the simplex ETF": _chart("nc/nc3_duality"),
+        "NC0: ||sum of the weights||": _chart("nc/nc0"),
+    },
+    "NC4 nearest class mean": {
+        "share of decisions that differ": _chart("nc/nc4"),
+        "accuracy of head and of nearest mean": _chart(
+            "nc/accuracy", "nc/ncc_accuracy"
+        ),
+    },
+    "Loss and error": {
+        "loss": _chart("loss"),
+        "error, and 1 in the terminal phase": _chart("error", "terminal_phase"),
+        "learning rate": _chart("learning_rate"),
+    },
+}
+
+_BELOW = np.array([33, 102, 172])  # blue
+_ABOVE = np.array([178, 24, 43])  # red
+_UNDEFINED = np.array([128, 128, 128])  # grey
+
+
+def cosine_image(rows: np.ndarray, size: int = 320) -> np.ndarray:
+    """Draws the cosines between rows, white where they are a simplex ETF's.
+
+    Args:
+        rows: Array of shape `(C, D)`.
+        size: Integer, about how many pixels the image is wide.
+
+    Returns:
+        A uint8 array of shape `(pixels, pixels, 3)`, at least one pixel a
+        pair. Red cosines are above `-1 / (C - 1)`, blue ones below, and grey
+        ones not defined.
+    """
+    cosines = geometry.cosines(rows)
+    simplex = -1 / (len(rows) - 1)
+    # Each side has its own scale: full colour at 1 and at -1.
+    above = np.clip((cosines - simplex) / (1 - simplex), 0, 1)[..., None]
+    below = np.clip((simplex - cosines) / max(1 + simplex, 1e-9), 0, 1)
+    pixels = 255 + above * (_ABOVE - 255) + below[..., None] * (_BELOW - 255)
+    pixels = np.where(np.isnan(cosines)[..., None], _UNDEFINED, pixels)
+    repeat = max(size // len(rows), 1)
+    return pixels.astype("uint8").repeat(repeat, axis=0).repeat(repeat, axis=1)

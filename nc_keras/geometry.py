@@ -1,0 +1,132 @@
+"""Frames and angles, as plain NumPy in float64."""
+
+import operator
+
+import numpy as np
+
+
+def simplex_etf(
+    num_classes: int, dim: int, seed: int | None = None
+) -> np.ndarray:
+    """Draws a simplex equiangular tight frame (ETF).
+
+    The rows are `num_classes` unit vectors whose pairwise cosines are all
+    `-1 / (num_classes - 1)`, the most negative value that so many vectors can
+    share. They are `sqrt(C / (C - 1)) U Q'`, where the columns of `U` are an
+    orthonormal basis of the C-vectors that sum to zero and `Q` is
+    Haar-distributed among the `dim x (C - 1)` matrices with orthonormal
+    columns. That is the law of `sqrt(C / (C - 1)) (I - 11'/C) P'` with a Haar
+    `P`, and it also exists where `dim` is `C - 1`.
+
+    Args:
+        num_classes: Integer, the number of classes `C`, at least 2.
+        dim: Integer, the dimension of the space, at least `C - 1`.
+        seed: Integer or `None`. The same seed gives the same frame. `None`
+            draws a new one.
+
+    Returns:
+        A float64 array of shape `(num_classes, dim)`.
+
+    Raises:
+        ValueError: If `num_classes < 2` or `dim < num_classes - 1`.
+
+    Example:
+
+    >>> frame = nc_keras.geometry.simplex_etf(4, 3, seed=0)
+    >>> gram = frame @ frame.T
+    >>> print(np.round(gram[0], 12))
+    [ 1.         -0.33333333 -0.33333333 -0.33333333]
+
+    Reference:
+
+    - [Papyan, Han & Donoho, 2020](https://arxiv.org/abs/2008.08186),
+      Definition 1 (general simplex ETF).
+    - [Mezzadri, 2007](https://arxiv.org/abs/math-ph/0609050), for the sign
+      that makes the QR factor Haar-distributed.
+    """
+    num_classes = validate_num_classes(num_classes)
+    dim = operator.index(dim)
+    if dim < num_classes - 1:
+        raise ValueError(
+            f"{num_classes} vectors can only form a simplex ETF in at least "
+            f"{num_classes - 1} dimensions. Widen the features to "
+            f"{num_classes - 1} or more, or use a learned head "
+            "(`keras.layers.Dense` or `nc_keras.layers.WeightNormDense`). "
+            f"Received: num_classes={num_classes}, dim={dim}."
+        )
+    normal = np.random.default_rng(seed).standard_normal((dim, num_classes - 1))
+    q, r = np.linalg.qr(normal)
+    q *= np.sign(np.diag(r))
+    scale = np.sqrt(num_classes / (num_classes - 1))
+    return scale * _centered_basis(num_classes) @ q.T
+
+
+def simplex_gram(num_classes: int) -> np.ndarray:
+    """The Gram matrix of a simplex ETF: 1 and, off it, `-1 / (C - 1)`.
+
+    Args:
+        num_classes: Integer, the number of classes `C`, at least 2.
+
+    Returns:
+        A float64 array of shape `(C, C)`.
+
+    Raises:
+        ValueError: If `num_classes < 2`.
+
+    Example:
+
+    >>> print(nc_keras.geometry.simplex_gram(3))
+    [[ 1.  -0.5 -0.5]
+     [-0.5  1.  -0.5]
+     [-0.5 -0.5  1. ]]
+    """
+    num_classes = validate_num_classes(num_classes)
+    gram = np.full((num_classes, num_classes), -1.0 / (num_classes - 1))
+    np.fill_diagonal(gram, 1.0)
+    return gram
+
+
+def cosines(vectors: np.ndarray) -> np.ndarray:
+    """The cosines between the rows of a matrix.
+
+    Args:
+        vectors: Array of shape `(C, D)`.
+
+    Returns:
+        A float64 array of shape `(C, C)`. Rows and columns of a vector of
+        length zero, which has no direction, are NaN.
+
+    Example:
+
+    >>> print(nc_keras.geometry.cosines([[2.0, 0.0], [3.0, 3.0]]).round(4))
+    [[1.     0.7071]
+     [0.7071 1.    ]]
+    """
+    vectors = np.asarray(vectors, dtype="float64")
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = vectors / norms
+    return unit @ unit.T
+
+
+def validate_num_classes(num_classes: int) -> int:
+    """Returns `num_classes` as an int, or says why it is not one."""
+    try:
+        value = operator.index(num_classes)
+    except TypeError:
+        value = None
+    if value is None or value < 2:
+        raise ValueError(
+            "`num_classes` must be an integer of at least 2: the geometry of "
+            "one class is not defined. "
+            f"Received: num_classes={num_classes!r}."
+        )
+    return value
+
+
+def _centered_basis(num_classes):
+    """Helmert's orthonormal basis of the C-vectors that sum to zero."""
+    k = np.arange(1, num_classes)
+    basis = np.triu(np.ones((num_classes, num_classes - 1)))
+    basis[k, k - 1] = -k
+    return basis / np.sqrt(k * (k + 1))

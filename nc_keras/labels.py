@@ -1,0 +1,97 @@
+"""Class labels as people hand them over, checked and made integers."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from nc_keras import geometry
+
+
+def class_labels(
+    labels: Any, num_classes: int | None = None
+) -> tuple[np.ndarray, int]:
+    """Returns integer labels and the number of classes.
+
+    Args:
+        labels: Integer array of shape `(N,)` or `(N, 1)`, or one-hot array of
+            shape `(N, C)` and any dtype.
+        num_classes: Integer or `None`. `None` takes the width of one-hot
+            labels, or the largest integer label plus one.
+
+    Returns:
+        An int64 array of shape `(N,)` with values in `0 .. C - 1`, and `C`.
+
+    Raises:
+        ValueError: If the labels are empty, fractional, negative or too
+            large, if one-hot rows do not hold a single 1 or have another
+            width than `num_classes`, or if `C < 2`.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return _from_one_hot(labels, num_classes)
+    if labels.ndim == 2:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not labels.size:
+        raise ValueError(
+            "Labels must be integers of shape (N,) or one-hot of shape "
+            "(N, C), with N > 0. "
+            f"Received: labels of shape {labels.shape}."
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            "Labels of shape (N,) must be integers; convert them with "
+            '`labels.astype("int32")` if they are whole numbers. '
+            f"Received: labels of dtype {labels.dtype}."
+        )
+    labels = labels.astype("int64")
+    if num_classes is None:
+        num_classes = max(int(labels.max()) + 1, 1)
+    num_classes = geometry.validate_num_classes(num_classes)
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if outside.size:
+        raise ValueError(
+            f"Labels must be in 0 .. {num_classes - 1}. Received: label "
+            f"{labels[outside[0]]} at index {outside[0]}, and "
+            f"{outside.size} such labels in all."
+        )
+    return labels, num_classes
+
+
+def one_hot(labels: Any, num_classes: int, dtype: str) -> Any:
+    """Returns one-hot rows on the device, NaN where a label names no class.
+
+    A label cannot be refused there without waiting for its value, and a row
+    of zeros would turn a wrong label into a wrong number.
+
+    Args:
+        labels: Tensor of shape `(...)`, of any dtype.
+        num_classes: Integer, the number of classes `C`.
+        dtype: The dtype of the result.
+
+    Returns:
+        A tensor of shape `(..., C)`.
+    """
+    classes = ops.arange(num_classes, dtype=labels.dtype)
+    member = ops.cast(labels[..., None] == classes, dtype)
+    return member / ops.sum(member, axis=-1, keepdims=True)
+
+
+def _from_one_hot(labels, num_classes):
+    width = labels.shape[1]
+    if num_classes is not None and width != num_classes:
+        raise ValueError(
+            f"One-hot labels must have {num_classes} columns, one a class. "
+            f"Received: labels of shape {labels.shape}."
+        )
+    if not labels.size:
+        raise ValueError(f"Received: empty labels of shape {labels.shape}.")
+    ones = labels == 1
+    wrong = np.flatnonzero((ones.sum(1) != 1) | (labels != ones).any(1))
+    if wrong.size:
+        raise ValueError(
+            "One-hot labels must hold a single 1 in each row. Received: "
+            f"{labels[wrong[0]]} at row {wrong[0]}, and {wrong.size} such "
+            "rows in all."
+        )
+    return ones.argmax(1).astype("int64"), width

@@ -1,0 +1,110 @@
+from typing import Any
+
+import keras
+from keras import ops
+
+# Axes of the kernel that are summed over for one output.
+_INPUT_AXES = {
+    keras.layers.Dense: (0,),
+    keras.layers.Conv1D: (0, 1),
+    keras.layers.Conv2D: (0, 1, 2),
+    keras.layers.Conv3D: (0, 1, 2, 3),
+    keras.layers.Conv1DTranspose: (0, 2),
+    keras.layers.Conv2DTranspose: (0, 1, 3),
+    keras.layers.Conv3DTranspose: (0, 1, 2, 4),
+    keras.layers.DepthwiseConv1D: (0,),
+    keras.layers.DepthwiseConv2D: (0, 1),
+}
+
+
+@keras.saving.register_keras_serializable(package="nc_keras")
+class WeightNormalization(keras.layers.Wrapper):
+    """Re-parametrises the kernel of a layer by length and direction.
+
+    The kernel becomes `g v / ||v||`, with one norm for each output unit or
+    filter. The wrapped layer's own kernel variable is `v`, and `g` starts as
+    `||v||`: right after wrapping, the layer computes what it computed before.
+    The gradient with respect to each `v` is orthogonal to it.
+
+    Args:
+        layer: A `Dense` layer or a convolution (1D to 3D, transposed or
+            depthwise) of Keras. It may be built already.
+        **kwargs: Base layer keyword arguments, such as `name`.
+
+    Input shape:
+        That of `layer`.
+
+    Output shape:
+        That of `layer`.
+
+    Raises:
+        ValueError: If `layer` is of another kind.
+
+    Example:
+
+    >>> conv = nc_keras.layers.WeightNormalization(keras.layers.Conv2D(8, 3))
+    >>> tuple(conv(np.ones((2, 28, 28, 1))).shape)
+    (2, 26, 26, 8)
+
+    Reference:
+
+    - [Salimans & Kingma, 2016](https://arxiv.org/abs/1602.07868), equation 2.
+    - [Xu et al., 2023](https://doi.org/10.34133/research.0024), where every
+      layer but the last is normalised.
+    """
+
+    def __init__(self, layer: keras.layers.Layer, **kwargs: Any):
+        super().__init__(layer, **kwargs)
+        self._axes = next(
+            (
+                axes
+                for kind, axes in _INPUT_AXES.items()
+                if isinstance(layer, kind)
+            ),
+            None,
+        )
+        if self._axes is None:
+            supported = ", ".join(kind.__name__ for kind in _INPUT_AXES)
+            raise ValueError(
+                "`WeightNormalization` needs a layer with one kernel: "
+                f"{supported}. Received: layer={layer!r} of type "
+                f"{type(layer).__name__}."
+            )
+
+    def build(self, input_shape=None):
+        super().build(input_shape)
+        shape = self.layer.kernel.shape
+        self.g = self.add_weight(
+            name="g",
+            shape=[
+                1 if axis in self._axes else size
+                for axis, size in enumerate(shape)
+            ],
+            initializer=lambda shape, dtype: self._norm(self.layer.kernel),
+            autocast=False,
+        )
+
+    @property
+    def kernel(self) -> Any:
+        """`g v / ||v||`, in the shape of the wrapped layer's kernel."""
+        v = ops.cast(self.layer.kernel, self.g.dtype)
+        return ops.multiply(v, self.g / self._norm(v))
+
+    @property
+    def bias(self) -> Any:
+        """The wrapped layer's bias."""
+        return self.layer.bias
+
+    def call(self, inputs, **kwargs):
+        # The scope gives the layer another kernel without assigning to it, so
+        # that gradients flow through to v and g on every backend.
+        variables = [(v, v.value) for v in self.layer.variables]
+        kernel = (self.layer.kernel, self.kernel)
+        with keras.StatelessScope(state_mapping=[*variables, kernel]):
+            return self.layer(inputs, **kwargs)
+
+    def compute_output_shape(self, input_shape):
+        return self.layer.compute_output_shape(input_shape)
+
+    def _norm(self, v):
+        return ops.sqrt(ops.sum(ops.square(v), axis=self._axes, keepdims=True))

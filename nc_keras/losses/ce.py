@@ -1,0 +1,71 @@
+from typing import Any
+
+import keras
+from keras import ops
+
+from nc_keras.losses.output_loss import OutputLoss
+
+
+@keras.saving.register_keras_serializable(package="nc_keras")
+class CE(OutputLoss):
+    """Cross-entropy of raw network outputs.
+
+    For one example with outputs `f` and class `y`,
+
+    `loss = -sum_c t_c log softmax(f)_c`,
+    `t_c = (1 - label_smoothing) [c = y] + label_smoothing / C`.
+
+    Args:
+        label_smoothing: Float in `[0, 1)`, the share of the target that is
+            spread evenly over all classes. Defaults to `0.0`.
+        reduction: As in `keras.losses.Loss`. Defaults to
+            `"sum_over_batch_size"`.
+        name: Optional name of the loss.
+        dtype: As in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Integer labels of shape `(batch_size,)` or
+            `(batch_size, 1)`, or one-hot labels of shape `(batch_size, C)`.
+        y_pred: Raw outputs (logits, no softmax), shape `(batch_size, C)`.
+
+    Raises:
+        ValueError: If `label_smoothing` is outside `[0, 1)`, or if the shapes
+            do not fit each other.
+
+    Example:
+
+    >>> loss = nc_keras.losses.CE()
+    >>> print(f"{float(loss([1, 0], [[0.0, 0.0], [2.0, 0.0]])):.4f}")
+    0.4100
+
+    Reference:
+
+    - [Papyan, Han & Donoho, 2020](https://arxiv.org/abs/2008.08186), the loss
+      of its experiments.
+    """
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "ce",
+        dtype: Any = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(
+                "`label_smoothing` must be in [0, 1). "
+                f"Received: label_smoothing={label_smoothing}."
+            )
+        self.label_smoothing = label_smoothing
+
+    def compute(self, targets: Any, outputs: Any) -> Any:
+        if self.label_smoothing:
+            uniform = self.label_smoothing / outputs.shape[-1]
+            targets = (1 - self.label_smoothing) * targets + uniform
+        return -ops.sum(targets * ops.log_softmax(outputs), axis=-1)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(label_smoothing=self.label_smoothing)
+        return config

@@ -1,0 +1,212 @@
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from nc_keras import geometry
+from nc_keras.labels import one_hot
+from nc_keras.metrics.class_statistics import ClassStatistics
+from nc_keras.metrics.collapse_metrics import metrics_from_statistics
+from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.metrics.registry import evaluate
+
+
+@keras.saving.register_keras_serializable(package="nc_keras")
+class CollapseMetric(keras.metrics.Metric):
+    """Neural-collapse metrics of features that arrive batch by batch.
+
+    The state lives on the device and takes `O(C D + D^2)` memory, whatever
+    the number of examples. Each class is centred at a reference point, the
+    mean of the first batch that holds it, before anything is squared.
+
+    Outside a compiled function `result()` ends in float64. Inside one, as a
+    metric of `model.compile()`, it is computed on the device in the metric's
+    own dtype. The metrics of the head are added by `result(kernel)`. `nc4` and
+    `accuracy` need every example once more and the final means:
+    `nc_keras.measure` has them.
+
+    Args:
+        num_classes: Integer, the number of classes `C`, at least 2.
+        name: Optional name of the metric.
+        dtype: The dtype of the state. Defaults to `"float32"`.
+
+    Call arguments:
+        y_true: Integer labels of shape `(batch_size,)` or `(batch_size, 1)`,
+            or one-hot labels of shape `(batch_size, C)`.
+        y_pred: Features of shape `(batch_size, D)`.
+        sample_weight: Optional weights of shape `(batch_size,)`.
+
+    Returns:
+        A dictionary from tags to scalars. Values are NaN until every class
+        has had an example, and after a feature or label that is invalid.
+
+    Raises:
+        ValueError: If `num_classes < 2`, or if shapes do not fit.
+
+    Example:
+
+    >>> metric = nc_keras.metrics.CollapseMetric(2)
+    >>> metric.update_state([0, 0], np.array([[0.0, 1.0], [2.0, 1.0]]))
+    >>> metric.update_state([1], np.array([[5.0, 5.0]]))
+    >>> print(round(metric.result()["nc1_cdnv"], 6))
+    0.015625
+
+    Reference:
+
+    - [Chan, Golub & LeVeque, 1983](https://doi.org/10.1080/00031305.1983.10483115),
+      for sums about a reference point.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        name: str = "collapse",
+        dtype: Any = None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = geometry.validate_num_classes(num_classes)
+        self._built = False
+
+    def build(self, dim: int) -> None:
+        """Creates the state for features of dimension `dim`."""
+        classes = self.num_classes
+        for name, shape in {
+            "counts": (classes,),
+            "references": (classes, dim),
+            "sums": (classes, dim),
+            "squares": (classes,),
+            "scatter": (dim, dim),
+        }.items():
+            variable = self.add_variable(
+                shape, "zeros", dtype=self.dtype, name=name
+            )
+            setattr(self, name, variable)
+        self._built = True
+
+    def update_state(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
+        features = ops.cast(ops.convert_to_tensor(y_pred), self.dtype)
+        member = self._one_hot(y_true, features)
+        if not self._built:
+            self.build(features.shape[-1])
+        if sample_weight is not None:
+            member = member * ops.cast(sample_weight, self.dtype)[:, None]
+        counts = ops.sum(member, axis=0)
+        batch_means = ops.matmul(ops.transpose(member), features)
+        batch_means = batch_means / ops.where(counts == 0, 1.0, counts)[:, None]
+        first = ops.logical_and(self.counts == 0, counts != 0)
+        references = ops.where(
+            first[:, None], batch_means, ops.convert_to_tensor(self.references)
+        )
+        residuals = features - ops.take(
+            references, ops.argmax(member, axis=1), axis=0
+        )
+        weighted = residuals * ops.sum(member, axis=1, keepdims=True)
+        self.references.assign(references)
+        self.counts.assign_add(counts)
+        self.sums.assign_add(ops.matmul(ops.transpose(member), residuals))
+        self.squares.assign_add(
+            ops.matmul(ops.sum(residuals**2, axis=1), member)
+        )
+        self.scatter.assign_add(ops.matmul(ops.transpose(weighted), residuals))
+
+    def statistics(self) -> ClassStatistics:
+        """The statistics so far, in float64.
+
+        Raises:
+            ValueError: If there was no example, or an invalid one.
+        """
+        if not self._built:
+            raise ValueError(
+                "No example was given to `update_state()`, so there are no "
+                "statistics."
+            )
+        counts, references, sums, squares, scatter = (
+            ops.convert_to_numpy(variable).astype("float64")
+            for variable in self.variables
+        )
+        if not np.isfinite(scatter).all():
+            raise ValueError(
+                "A feature was NaN or infinite, or a label was not in "
+                f"0 .. {self.num_classes - 1}."
+            )
+        shifts = sums / np.maximum(counts, 1)[:, None]
+        return ClassStatistics(
+            counts=counts,
+            means=references + shifts,
+            squares=squares - np.sum(sums * shifts, axis=1),
+            scatter=scatter - sums.T @ shifts,
+        )
+
+    def result(self, kernel: Any = None) -> dict[str, Any]:
+        """Returns the metrics of the examples so far.
+
+        Args:
+            kernel: The head's weights, shape `(D, C)`, or `None` to measure
+                the features alone.
+        """
+        if not self._built:
+            return {}
+        try:
+            counts = ops.convert_to_numpy(self.counts)
+            scatter = ops.convert_to_numpy(self.scatter)
+        except (
+            AttributeError,
+            NotImplementedError,
+            RuntimeError,
+            TypeError,
+        ):  # A tensor of a function being compiled has no value yet.
+            return self._result_on_device(kernel)
+        if not (counts > 0).all() or not np.isfinite(scatter).all():
+            return dict.fromkeys(self._result_on_device(kernel), float("nan"))
+        if kernel is not None:
+            kernel = ops.convert_to_numpy(kernel)
+        return metrics_from_statistics(self.statistics(), kernel)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(num_classes=self.num_classes)
+        return config
+
+    def _result_on_device(self, kernel):
+        shifts = self.sums / self.counts[:, None]
+        scatter = self.scatter - ops.matmul(ops.transpose(self.sums), shifts)
+        squares = self.squares - ops.sum(self.sums * shifts, axis=1)
+        total = ops.sum(self.counts)
+
+        def within_variance(directions):
+            products = ops.matmul(directions, scatter)
+            return ops.sum(products * directions, axis=1) / total
+
+        layer = LastLayer(
+            means=self.references + shifts,
+            variances=squares / self.counts,
+            counts=self.counts,
+            within_variance=within_variance,
+            kernel=None if kernel is None else ops.transpose(kernel),
+            xp=ops,
+        )
+        return evaluate(layer)
+
+    def _one_hot(self, y_true, features):
+        labels = ops.convert_to_tensor(y_true)
+        received = (
+            f"Received: labels of shape {tuple(labels.shape)} and features of "
+            f"shape {tuple(features.shape)}."
+        )
+        if len(features.shape) != 2:
+            raise ValueError(
+                f"Features must have the shape (batch_size, D). {received}"
+            )
+        if len(labels.shape) == 2 and labels.shape[1] == self.num_classes:
+            return ops.cast(labels, self.dtype)
+        if len(labels.shape) == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if len(labels.shape) != 1:
+            raise ValueError(
+                "Labels must be integers of shape (batch_size,) or one-hot of "
+                f"shape (batch_size, {self.num_classes}). {received}"
+            )
+        return one_hot(labels, self.num_classes, self.dtype)

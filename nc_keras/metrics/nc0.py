@@ -1,0 +1,13 @@
+"""NC0: the rows of the head sum to zero."""
+
+from typing import Any
+
+from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.metrics.registry import metric
+
+
+@metric("nc0", "kernel")
+def nc0(layer: LastLayer) -> Any:
+    """`||W' 1||_2`, of Zhao et al. 2026."""
+    xp = layer.xp
+    return xp.sqrt(xp.sum(xp.sum(layer.kernel, axis=0) ** 2))

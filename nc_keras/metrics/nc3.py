@@ -1,0 +1,23 @@
+"""NC3, self-duality: the head becomes the class means."""
+
+from typing import Any
+
+from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.metrics.nc2 import etf_distance
+from nc_keras.metrics.registry import metric
+
+
+@metric("nc3", "kernel")
+def nc3(layer: LastLayer) -> Any:
+    """`||W/||W|| - M/||M||||_F^2`, of Papyan et al. 2020, Figure 5."""
+    xp = layer.xp
+    weights = layer.kernel / xp.sqrt(xp.sum(layer.kernel**2))
+    means = layer.centered_means / xp.sqrt(xp.sum(layer.centered_means**2))
+    return xp.sum((weights - means) ** 2)
+
+
+@metric("nc3_duality", "kernel")
+def nc3_duality(layer: LastLayer) -> Any:
+    """Distance of `W M'` to the simplex ETF, of Zhu et al. 2021."""
+    products = layer.kernel @ layer.xp.transpose(layer.centered_means)
+    return etf_distance(products, layer.xp)

@@ -1,0 +1,3 @@
+from nc_keras.optimizers.sgd import SGD
+
+__all__ = ["SGD"]

@@ -1,0 +1,115 @@
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="nc_keras")
+class SGD(keras.optimizers.Optimizer):
+    """SGD with momentum and coupled weight decay, as in PyTorch.
+
+    The update of the neural-collapse papers. For a variable `w` with gradient
+    `g`,
+
+    ```
+    d = g + weight_decay * w
+    velocity = momentum * velocity + d
+    w = w - learning_rate * velocity  # Nesterov: d + momentum * velocity
+    ```
+
+    `keras.optimizers.SGD` differs in both regards: its decay is decoupled and
+    stays outside the momentum, which at momentum 0.9 makes it ten times
+    weaker, and its velocity has the learning rate inside, so that steps taken
+    at a higher rate live on after the rate has dropped.
+
+    Every trainable variable decays, biases and normalisation included, unless
+    it is left out by `exclude_from_weight_decay()`.
+
+    Args:
+        learning_rate: Float, or a learning-rate schedule of Keras. Defaults
+            to `0.01`.
+        momentum: Float in `[0, 1)`. Defaults to `0.0`.
+        weight_decay: Float, not negative. Defaults to `0.0`.
+        nesterov: Boolean, whether to apply Nesterov momentum. Defaults to
+            `False`.
+        name: Optional name of the optimizer.
+        **kwargs: As in `keras.optimizers.Optimizer`, for example `clipnorm`.
+
+    Raises:
+        ValueError: If `momentum` is outside `[0, 1)` or `weight_decay` is
+            negative.
+
+    Example:
+
+    >>> optimizer = nc_keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.5)
+    >>> w = keras.Variable([1.0])
+    >>> optimizer.apply([np.array([1.0], "float32")], [w])
+    >>> print(keras.ops.convert_to_numpy(w))
+    [0.85]
+
+    Reference:
+
+    - [Papyan, Han & Donoho, 2020](https://arxiv.org/abs/2008.08186):
+      momentum 0.9, weight decay 5e-4.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        name: str = "sgd",
+        **kwargs: Any,
+    ):
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            name=name,
+            **kwargs,
+        )
+        if not 0 <= momentum < 1:
+            raise ValueError(
+                f"`momentum` must be in [0, 1). Received: momentum={momentum}."
+            )
+        if weight_decay is None or not weight_decay >= 0:
+            raise ValueError(
+                "`weight_decay` must be a number that is not negative. "
+                f"Received: weight_decay={weight_decay}."
+            )
+        self.momentum = momentum
+        self.nesterov = nesterov
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.velocities = []
+        if self.momentum:
+            self.velocities = self.add_optimizer_variables(
+                variables, "velocity"
+            )
+
+    def update_step(self, gradient, variable, learning_rate):
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        step = ops.cast(gradient, variable.dtype)
+        if self.weight_decay and self._use_weight_decay(variable):
+            step = ops.add(step, ops.multiply(variable, self.weight_decay))
+        if self.momentum:
+            velocity = self.velocities[self._get_variable_index(variable)]
+            new_velocity = ops.add(ops.multiply(velocity, self.momentum), step)
+            self.assign(velocity, new_velocity)
+            if self.nesterov:
+                step = ops.add(step, ops.multiply(new_velocity, self.momentum))
+            else:
+                step = new_velocity
+        self.assign_sub(variable, ops.multiply(learning_rate, step))
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(momentum=self.momentum, nesterov=self.nesterov)
+        return config
+
+    def _apply_weight_decay(self, variables):
+        # The base class decays here, decoupled; `update_step` does it coupled.
+        return

@@ -1,0 +1,4 @@
+from nc_keras.writers.json_lines import JSONLinesWriter
+from nc_keras.writers.tensorboard import TensorBoardWriter
+
+__all__ = ["JSONLinesWriter", "TensorBoardWriter"]

@@ -1,0 +1,61 @@
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+
+from nc_keras.writers.files import replace_atomically
+
+
+class JSONLinesWriter:
+    """Writes one JSON object an epoch to a text file.
+
+    Every line is flushed as it is written. A run that resumes at an epoch
+    takes back the lines from that epoch on, and a line that was cut short
+    when a process was killed, so that no epoch appears twice.
+
+    Args:
+        path: The file.
+        first_epoch: Integer, the first epoch (counted from 1) that will be
+            written.
+
+    Example:
+
+    >>> path = os.path.join(tempfile.mkdtemp(), "metrics.jsonl")
+    >>> writer = nc_keras.writers.JSONLinesWriter(path)
+    >>> writer.write({"epoch": 1, "nc1": 0.5})
+    >>> print(open(path).read().strip())
+    {"epoch": 1, "nc1": 0.5}
+    """
+
+    def __init__(self, path: str | os.PathLike, first_epoch: int = 1):
+        self.path = pathlib.Path(path)
+        self.earlier = [
+            row
+            for row in read_json_lines(self.path)
+            if row.get("epoch", 0) < first_epoch
+        ]
+        lines = "".join(json.dumps(row) + "\n" for row in self.earlier)
+        replace_atomically(self.path, lambda path: path.write_text(lines))
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Appends a row; values that JSON lacks (NaN, infinity) are null."""
+        row = {
+            key: value if math.isfinite(value) else None
+            for key, value in row.items()
+        }
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def read_json_lines(path: str | os.PathLike) -> list[dict]:
+    """Reads the rows of a file; a last line that was cut short is left out.
+
+    Args:
+        path: The file. One that does not exist has no rows.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_text().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]

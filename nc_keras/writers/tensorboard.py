@@ -1,0 +1,160 @@
+import io
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tensorboard.compat.proto import event_pb2
+from tensorboard.compat.proto import summary_pb2
+from tensorboard.compat.proto import tensor_pb2
+from tensorboard.compat.proto import types_pb2
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as layout_metadata
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+
+class TensorBoardWriter:
+    """Writes the events of one TensorBoard run, without TensorFlow.
+
+    Everything is on disk when a method returns. A run that resumes at a step
+    writes to a new event file that begins by taking back whatever had been
+    logged from that step on: TensorBoard draws one line, with no zig-zag.
+
+    Args:
+        run_dir: The directory of the run, which exists.
+        first_step: Integer or `None`, the first step that will be written
+            when the directory may hold an earlier part of the run.
+
+    Example:
+
+    >>> writer = nc_keras.writers.TensorBoardWriter(tempfile.mkdtemp())
+    >>> writer.scalars(1, {"nc/nc1": 0.5, "loss": 2.0})
+    >>> writer.close()
+    """
+
+    _count = 0
+
+    def __init__(
+        self, run_dir: str | os.PathLike, first_step: int | None = None
+    ):
+        # TensorBoard reads the files of a run in the order of their names.
+        TensorBoardWriter._count += 1
+        name = (
+            f"events.out.tfevents.{int(time.time()):010d}."
+            f"{socket.gethostname()}.{os.getpid()}.{TensorBoardWriter._count}"
+        )
+        self._file = open(pathlib.Path(run_dir) / name, "wb")
+        self._records = RecordWriter(self._file)
+        self._write(event_pb2.Event(file_version="brain.Event:2"))
+        if first_step is not None:
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write(event_pb2.Event(step=first_step, session_log=start))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes one number for each tag."""
+        summary = summary_pb2.Summary()
+        for tag, value in values.items():
+            summary.MergeFrom(scalar_pb(tag, value))
+        self._write(event_pb2.Event(step=step, summary=summary))
+
+    def image(self, step: int, tag: str, pixels: np.ndarray) -> None:
+        """Writes an image, uint8 of shape `(height, width, 3)`."""
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, format="png")
+        height, width, _ = pixels.shape
+        tensor = tensor_pb2.TensorProto(
+            dtype=types_pb2.DT_STRING,
+            string_val=[
+                str(width).encode(),
+                str(height).encode(),
+                png.getvalue(),
+            ],
+        )
+        tensor.tensor_shape.dim.add(size=3)
+        self._tensor(
+            step, tag, tensor, image_metadata.create_summary_metadata("", "")
+        )
+
+    def histogram(self, step: int, tag: str, values: np.ndarray) -> None:
+        """Writes the histogram of some values."""
+        summary = histogram_pb(tag, np.asarray(values))
+        self._write(event_pb2.Event(step=step, summary=summary))
+
+    def layout(self, categories: Mapping[str, Mapping[str, list[str]]]) -> None:
+        """Writes the panels of the Custom Scalars page.
+
+        Args:
+            categories: For each category's title, for each chart's title, the
+                regular expressions of the tags that it draws.
+        """
+        layout = layout_pb2.Layout(
+            category=[
+                layout_pb2.Category(
+                    title=title,
+                    chart=[
+                        layout_pb2.Chart(
+                            title=chart,
+                            multiline=layout_pb2.MultilineChartContent(
+                                tag=tags
+                            ),
+                        )
+                        for chart, tags in charts.items()
+                    ],
+                )
+                for title, charts in categories.items()
+            ]
+        )
+        tensor = tensor_pb2.TensorProto(
+            dtype=types_pb2.DT_STRING, string_val=[layout.SerializeToString()]
+        )
+        self._tensor(
+            0,
+            layout_metadata.CONFIG_SUMMARY_TAG,
+            tensor,
+            layout_metadata.create_summary_metadata(),
+        )
+
+    def hparams(self, name: str, values: Mapping[str, Any]) -> None:
+        """Writes the settings by which the HParams page tells runs apart."""
+        summary = hparams_pb(dict(values), trial_id=name)
+        self._write(event_pb2.Event(summary=summary))
+
+    def finish(self) -> None:
+        """Marks the run as ended, for the HParams page."""
+        data = plugin_data_pb2.HParamsPluginData(
+            version=hparams_metadata.PLUGIN_DATA_VERSION,
+            session_end_info=plugin_data_pb2.SessionEndInfo(
+                status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time()
+            ),
+        )
+        self._tensor(
+            0,
+            hparams_metadata.SESSION_END_INFO_TAG,
+            hparams_metadata.NULL_TENSOR,
+            hparams_metadata.create_summary_metadata(data),
+        )
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self._file.close()
+
+    def _tensor(self, step, tag, tensor, metadata):
+        summary = summary_pb2.Summary()
+        summary.value.add(tag=tag, tensor=tensor, metadata=metadata)
+        self._write(event_pb2.Event(step=step, summary=summary))
+
+    def _write(self, event):
+        event.wall_time = time.time()
+        self._records.write(event.SerializeToString())
+        self._file.flush()
