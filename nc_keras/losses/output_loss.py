@@ -23,6 +23,9 @@ class OutputLoss(keras.losses.Loss):
         )
 
     def call(self, y_true, y_pred):
+        # Nested lists arrive as nested lists of scalars.
+        y_true = ops.convert_to_tensor(y_true)
+        y_pred = ops.convert_to_tensor(y_pred)
         return self.compute(self._targets(y_true, y_pred), y_pred)
 
     def _targets(self, y_true, y_pred):

@@ -1,0 +1,47 @@
+import keras
+from rich.progress import BarColumn
+from rich.progress import MofNCompleteColumn
+from rich.progress import Progress
+from rich.progress import TextColumn
+from rich.progress import TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+
+
+class EpochProgress(keras.callbacks.Callback):
+    """One progress bar for a whole training: epochs, loss, error, NC1.
+
+    It is drawn inside its `with` block.
+
+    Args:
+        description: String, what is being trained.
+    """
+
+    def __init__(self, description: str):
+        super().__init__()
+        self._nc1 = float("nan")
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._task = self._progress.add_task(description, state="")
+
+    def __enter__(self):
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error):
+        self._progress.stop()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._nc1 = logs.get("nc1", self._nc1)
+        self._progress.update(
+            self._task,
+            completed=epoch + 1,
+            total=self.params["epochs"],
+            state=f"loss {logs['loss']:.4f}  error {1 - logs['accuracy']:.2%}"
+            f"  NC1 {self._nc1:.3g}",
+        )

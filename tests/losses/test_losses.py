@@ -1,0 +1,155 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from scipy.special import logsumexp
+
+import nc_keras
+from nc_keras.losses import CE
+from nc_keras.losses import MSE
+from nc_keras.losses import RescaledSquare
+
+LOSSES = {
+    "ce": CE,
+    "smoothed": lambda **kwargs: CE(label_smoothing=0.1, **kwargs),
+    "mse": MSE,
+    "mse_sum": lambda **kwargs: MSE(class_reduction="sum", **kwargs),
+    "rescaled": lambda **kwargs: RescaledSquare(k=5, M=15, **kwargs),
+}
+
+
+def reference(name, y, f):
+    """Each loss as its definition has it, one example and class at a time."""
+    losses = []
+    for label, outputs in zip(y, f.astype("float64"), strict=True):
+        classes = len(outputs)
+        log_p = outputs - logsumexp(outputs)
+        true = np.arange(classes) == label
+        losses.append(
+            {
+                "ce": -log_p[label],
+                "smoothed": -0.9 * log_p[label] - 0.1 * log_p.mean(),
+                "mse": np.mean((outputs - true) ** 2),
+                "mse_sum": np.sum((outputs - true) ** 2),
+                "rescaled": (
+                    5 * (outputs[label] - 15) ** 2
+                    + np.sum(outputs[~true] ** 2)
+                )
+                / classes,
+            }[name]
+        )
+    return np.array(losses)
+
+
+@pytest.fixture
+def batch(rng):
+    return np.array([2, 0, 4, 4, 1, 3]), rng.normal(size=(6, 5)) * 4
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("labels", ["integer", "column", "one_hot"])
+def test_value(name, labels, batch):
+    y, f = batch
+    targets = {
+        "integer": y,
+        "column": y[:, None],
+        "one_hot": np.eye(5)[y],
+    }[labels]
+    expected = reference(name, y, f)
+    value = LOSSES[name]()(targets, f)
+    np.testing.assert_allclose(float(value), expected.mean(), rtol=1e-5)
+    values = LOSSES[name](reduction=None)(targets, f)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(values), expected, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_sample_weights_and_sum(name, batch):
+    y, f = batch
+    weights = np.arange(6.0)
+    expected = np.sum(weights * reference(name, y, f))
+    loss = LOSSES[name](reduction="sum")
+    value = float(loss(y, f, sample_weight=weights))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_serialisation(name):
+    loss = LOSSES[name]()
+    config = keras.losses.serialize(loss)
+    again = keras.losses.deserialize(config)
+    assert type(again) is type(loss)
+    assert again.get_config() == loss.get_config()
+
+
+def test_agrees_with_keras(batch):
+    y, f = batch
+    one_hot = np.eye(5)[y]
+    pairs = {
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True): CE(),
+        keras.losses.MeanSquaredError(): MSE(),
+    }
+    for theirs, ours in pairs.items():
+        labels = one_hot if isinstance(ours, MSE) else y
+        np.testing.assert_allclose(
+            float(ours(labels, f)), float(theirs(labels, f)), rtol=1e-5
+        )
+    smoothed = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=0.2
+    )
+    np.testing.assert_allclose(
+        float(CE(label_smoothing=0.2)(y, f)),
+        float(smoothed(one_hot, f)),
+        rtol=1e-5,
+    )
+
+
+def test_cross_entropy_of_huge_outputs_is_finite():
+    value = float(CE()([0], [[-1e4, 1e4]]))
+    np.testing.assert_allclose(value, 2e4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_compiled_with_accuracy(name, one_hot, digits):
+    x, y = digits[0][:200], digits[1][:200]
+    labels = np.eye(10)[y] if one_hot else y
+    model = nc_keras.models.MLP((8, 8, 1), 10, widths=(16,))
+    model.compile(
+        nc_keras.optimizers.SGD(0.01), loss=LOSSES[name](), metrics=["accuracy"]
+    )
+    model.fit(x, labels, epochs=1, verbose=0)
+    loss, accuracy = model.evaluate(x, labels, verbose=0)
+    outputs = model.predict(x, verbose=0)
+    assert accuracy == pytest.approx(np.mean(outputs.argmax(1) == y))
+    expected = reference(name, y, outputs).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("label", [5, -1, 1.5, float("nan")])
+def test_a_label_that_names_no_class_gives_nan_not_a_number(name, label):
+    loss = LOSSES[name]()
+    assert np.isnan(float(loss(np.array([label, 0]), np.ones((2, 5)))))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
+    "labels, outputs",
+    [((6, 4), (6, 5)), ((6, 5, 2), (6, 5)), ((6,), (6, 1)), ((6,), (6,))],
+)
+def test_shapes_that_do_not_fit(name, labels, outputs):
+    with pytest.raises(ValueError, match="Received: y_true.shape="):
+        LOSSES[name]()(np.zeros(labels), np.zeros(outputs))
+
+
+def test_bad_arguments():
+    for k, m in [(0, 1), (1, 0), (-1, 1), (1, -2), (float("nan"), 1)]:
+        with pytest.raises(ValueError, match=f"Received: k={k}, M={m}"):
+            RescaledSquare(k=k, M=m)
+    for smoothing in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="Received: label_smoothing="):
+            CE(label_smoothing=smoothing)
+    with pytest.raises(ValueError, match="Received: class_reduction='max'"):
+        MSE(class_reduction="max")
