@@ -98,15 +98,16 @@ class FeatureExtractor:
         return features, labels
 
     def _from_batches(self, dataset):
+        batches = dataset
         if isinstance(dataset, keras.utils.PyDataset):
-            dataset = (dataset[i] for i in range(dataset.num_batches))
+            batches = map(dataset.__getitem__, range(dataset.num_batches))
         elif not hasattr(dataset, "__iter__") or hasattr(dataset, "shape"):
             raise ValueError(
                 "Without `y`, `x` must be a dataset of (x, y) batches. "
                 f"Received: x of type {type(dataset).__name__} and y=None."
             )
         features, labels = [], []
-        for batch in dataset:
+        for batch in batches:
             x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
             if y is None:
                 raise ValueError(

@@ -14,11 +14,10 @@ SETTINGS = Settings(
     dataset="digits",
     network="conv_net",
     widths=(32, 64, 128),
-    epochs=60,
-    batch_size=32,
-    learning_rate=0.05,
-    weight_decay=2e-3,
-    measure="every",
+    epochs=100,
+    batch_size=64,
+    learning_rate=0.1,
+    weight_decay=5e-3,
 )
 
 if __name__ == "__main__":

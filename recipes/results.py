@@ -75,10 +75,9 @@ def read_result(folder: pathlib.Path) -> Result | None:
 
 
 def print_table(settings: Settings, results: Mapping[str, Result]) -> None:
-    """Prints one column a head: first measurement, zero error, end."""
+    """Prints one column a head."""
     table = Table(
-        title=f"{settings.dataset}, {settings.network}, {settings.loss}: "
-        "at the first measurement → at zero training error → at the end",
+        title=f"{settings.title}: at zero training error → at the end",
         title_justify="left",
     )
     table.add_column("")
@@ -91,6 +90,10 @@ def print_table(settings: Settings, results: Mapping[str, Result]) -> None:
     table.add_row(
         f"epoch of zero error (≥ {settings.threshold:.1%})",
         *(str(result.terminal_epoch or "never") for result in results.values()),
+    )
+    table.add_row(
+        "NC1 at the first measurement",
+        *(_format(r.measured[0]["nc1"], "number") for r in results.values()),
     )
     for label, key, kind in _ROWS:
         table.add_row(
@@ -141,7 +144,7 @@ def write_results(
 
 
 def _cell(result, key, kind):
-    rows = (result.measured[0], result.at_terminal_epoch, result.measured[-1])
+    rows = (result.at_terminal_epoch, result.measured[-1])
     values = [row and row.get(key) for row in rows]
     return " → ".join(_format(value, kind) for value in values)
 

@@ -80,6 +80,11 @@ class Settings:
         name = f"{self.dataset}-{self.network}-{self.loss}"
         return self.output or pathlib.Path("runs") / name
 
+    @property
+    def title(self) -> str:
+        """What was trained, for tables and plots."""
+        return f"{self.dataset}, {self.network}, {self.loss}"
+
     def learning_rate_at(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
         drops = sum(

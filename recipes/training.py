@@ -22,9 +22,8 @@ LOSSES = {
 def train(settings: Settings, head: str, dataset: Dataset) -> None:
     """Trains, and leaves curves, model and events in `settings.folder / head`.
 
-    A run that is interrupted (Ctrl-C) or whose loss is no longer finite
-    leaves all that it had logged, and its model. The interruption is passed
-    on.
+    Curves and model are on disk after each epoch: a run that is interrupted,
+    or whose loss is no longer finite, leaves the last good epoch.
 
     Args:
         settings: The settings of the run.
@@ -49,25 +48,21 @@ def train(settings: Settings, head: str, dataset: Dataset) -> None:
         keras.callbacks.LearningRateScheduler(
             lambda epoch, _: settings.learning_rate_at(epoch)
         ),
-        nc_keras.callbacks.TerminateOnNonFinite(folder / "last_good.keras"),
+        nc_keras.callbacks.TerminateOnNonFinite(folder / "model.keras"),
         Stopwatch(),
         panels,
     ]
-    try:
-        with progress_bar(settings, head) as bar:
-            model.fit(
-                dataset.x_train,
-                dataset.y_train,
-                batch_size=settings.batch_size,
-                epochs=settings.epochs,
-                validation_data=validation,
-                validation_batch_size=256,
-                callbacks=[*callbacks, *bar],
-                verbose=0,
-            )
-    finally:
-        if folder.exists():
-            model.save(folder / "model.keras")
+    with progress_bar(settings, head) as bar:
+        model.fit(
+            dataset.x_train,
+            dataset.y_train,
+            batch_size=settings.batch_size,
+            epochs=settings.epochs,
+            validation_data=validation,
+            validation_batch_size=256,
+            callbacks=[*callbacks, *bar],
+            verbose=0,
+        )
 
 
 def build_model(settings: Settings, head: str, dataset: Dataset) -> keras.Model:

@@ -16,16 +16,13 @@ mirror that compressed the same files again is refused. This tool checks the
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gzip
 import hashlib
-import os
 import shutil
 import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +30,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from recipes import datasets
+from recipes.quiet import silenced
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -76,7 +74,7 @@ def prepare(name: str, data_dir: Path, folder: Path | None = None) -> None:
     print(f"{len(archives)} archives: content verified{_seconds(start)}")
     print("tensorflow-datasets prepares them, about half a minute", flush=True)
     start = time.perf_counter()
-    with _silence(), tempfile.TemporaryDirectory() as downloads:
+    with silenced(1, 2), tempfile.TemporaryDirectory() as downloads:
         builder = datasets.builder(name, data_dir)
         _hand_over(archives, builder, Path(downloads))
         builder.download_and_prepare(download_dir=downloads)
@@ -101,7 +99,7 @@ def cache(name: str, data_dir: Path) -> None:
             print(f"{path}: already there")
             return
     start = time.perf_counter()
-    with _silence():
+    with silenced(1, 2):
         dataset = datasets.read_prepared(name, data_dir)
     datasets.write_npz(dataset, path)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB{_seconds(start)}")
@@ -179,25 +177,6 @@ def _hand_over(
         target = folder / resource.get_dl_fname(url, info.checksum)
         shutil.copyfile(paths[info.filename], target)
         resource.get_info_path(target).write_text("{}")
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    # TensorFlow's C++ code writes to the file descriptors, past sys.stderr.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
-    with open(os.devnull, "wb") as null:
-        for descriptor in kept:
-            os.dup2(null.fileno(), descriptor)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor, copy in kept.items():
-            os.dup2(copy, descriptor)
-            os.close(copy)
 
 
 def _seconds(start: float) -> str:

@@ -5,46 +5,40 @@ import numpy as np
 from nc_keras import geometry
 
 
-def _chart(*tags):
-    return [f"^{tag}$" for tag in tags]
+def _simplex_charts(rows):
+    return {
+        "equinorm: std / mean of norms": [f"^nc/nc2_equinorm_{rows}$"],
+        "equiangular: std of cosines": [f"^nc/nc2_equiangular_{rows}$"],
+        "max angle: mean |cos + 1/(C-1)|": [f"^nc/nc2_max_angle_{rows}$"],
+        "distance to the simplex ETF": [f"^nc/nc2_etf_{rows}$"],
+    }
 
 
-# Category, chart, and the regular expressions of the tags that it draws.
+# Category, chart, and the regular expressions of the tags that it draws. One
+# tag a chart: TensorBoard gives colours to runs, and tags no fixed mark.
 PANELS = {
     "NC1 variability collapse": {
-        "tr(Sw Sb+) / C": _chart("nc/nc1"),
-        "tr Sw / tr Sb": _chart("nc/nc1_trace_ratio"),
-        "class-distance normalised variance": _chart("nc/nc1_cdnv"),
+        "tr(Sw Sb+) / C": ["^nc/nc1$"],
+        "tr Sw / tr Sb": ["^nc/nc1_trace_ratio$"],
+        "class-distance normalised variance": ["^nc/nc1_cdnv$"],
     },
-    "NC2 convergence to a simplex ETF": {
-        "equinorm: std / mean of norms": _chart(
-            "nc/nc2_equinorm_means", "nc/nc2_equinorm_weights"
-        ),
-        "equiangular: std of cosines": _chart(
-            "nc/nc2_equiangular_means", "nc/nc2_equiangular_weights"
-        ),
-        "max angle: mean |cos + 1/(C-1)|": _chart(
-            "nc/nc2_max_angle_means", "nc/nc2_max_angle_weights"
-        ),
-        "distance to the simplex ETF": _chart(
-            "nc/nc2_etf_means", "nc/nc2_etf_weights"
-        ),
-    },
+    "NC2 convergence to a simplex ETF: class means": _simplex_charts("means"),
+    "NC2 convergence to a simplex ETF: head": _simplex_charts("weights"),
     "NC3 self-duality": {
-        "||W/|W| - M/|M| ||^2": _chart("nc/nc3"),
-        "distance of W M' to the simplex ETF": _chart("nc/nc3_duality"),
-        "NC0: ||sum of the weights||": _chart("nc/nc0"),
+        "||W/|W| - M/|M| ||^2": ["^nc/nc3$"],
+        "distance of W M' to the simplex ETF": ["^nc/nc3_duality$"],
+        "NC0: ||sum of the weights||": ["^nc/nc0$"],
     },
     "NC4 nearest class mean": {
-        "share of decisions that differ": _chart("nc/nc4"),
-        "accuracy of head and of nearest mean": _chart(
-            "nc/accuracy", "nc/ncc_accuracy"
-        ),
+        "share of decisions that differ": ["^nc/nc4$"],
+        "accuracy of the head": ["^nc/accuracy$"],
+        "accuracy of the nearest class mean": ["^nc/ncc_accuracy$"],
     },
     "Loss and error": {
-        "loss": _chart("loss"),
-        "error, and 1 in the terminal phase": _chart("error", "terminal_phase"),
-        "learning rate": _chart("learning_rate"),
+        "loss": ["^loss$"],
+        "error": ["^error$"],
+        "terminal phase: 1 once the error vanished": ["^terminal_phase$"],
+        "learning rate": ["^learning_rate$"],
     },
 }
 

@@ -75,8 +75,8 @@ def measured_epochs(
         if isinstance(schedule, Iterable) and not isinstance(schedule, str):
             chosen = frozenset(map(operator.index, schedule))
         else:
-            every = operator.index(schedule)
-            chosen = frozenset({1, epochs, *range(every, epochs + 1, every)})
+            every = range(0, epochs + 1, operator.index(schedule))
+            chosen = frozenset({1, epochs, *every[1:]}) if every else ()
     except (TypeError, ValueError):
         chosen = frozenset()
     if not chosen or min(chosen) < 1:

@@ -10,6 +10,7 @@ from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
 from nc_keras.metrics.last_layer import LastLayer
 from nc_keras.metrics.registry import evaluate
+from nc_keras.metrics.registry import tags
 
 
 @keras.saving.register_keras_serializable(package="nc_keras")
@@ -160,7 +161,8 @@ class CollapseMetric(keras.metrics.Metric):
         ):  # A tensor of a function being compiled has no value yet.
             return self._result_on_device(kernel)
         if not (counts > 0).all() or not np.isfinite(scatter).all():
-            return dict.fromkeys(self._result_on_device(kernel), float("nan"))
+            have = [] if kernel is None else ["kernel"]
+            return dict.fromkeys(tags(*have), float("nan"))
         if kernel is not None:
             kernel = ops.convert_to_numpy(kernel)
         return metrics_from_statistics(self.statistics(), kernel)
@@ -171,24 +173,29 @@ class CollapseMetric(keras.metrics.Metric):
         return config
 
     def _result_on_device(self, kernel):
-        shifts = self.sums / self.counts[:, None]
+        # Without this an SVD would meet the NaN of a class not yet seen.
+        counts = ops.maximum(self.counts, 1)
+        shifts = self.sums / counts[:, None]
         scatter = self.scatter - ops.matmul(ops.transpose(self.sums), shifts)
         squares = self.squares - ops.sum(self.sums * shifts, axis=1)
-        total = ops.sum(self.counts)
 
         def within_variance(directions):
             products = ops.matmul(directions, scatter)
-            return ops.sum(products * directions, axis=1) / total
+            return ops.sum(products * directions, axis=1) / ops.sum(counts)
 
         layer = LastLayer(
             means=self.references + shifts,
-            variances=squares / self.counts,
-            counts=self.counts,
+            variances=squares / counts,
+            counts=counts,
             within_variance=within_variance,
             kernel=None if kernel is None else ops.transpose(kernel),
             xp=ops,
         )
-        return evaluate(layer)
+        seen = ops.all(self.counts > 0)
+        return {
+            tag: ops.where(seen, value, float("nan"))
+            for tag, value in evaluate(layer).items()
+        }
 
     def _one_hot(self, y_true, features):
         labels = ops.convert_to_tensor(y_true)

@@ -5,6 +5,7 @@ from typing import Any
 
 from nc_keras.metrics.last_layer import LastLayer
 
+_NEEDS = ("kernel", "examples", "train_means")
 METRICS: dict[str, tuple[Callable[[LastLayer], Any], frozenset[str]]] = {}
 
 
@@ -24,10 +25,12 @@ def metric(tag: str, *needs: str) -> Callable[[Callable], Callable]:
     return register
 
 
+def tags(*have: str) -> list[str]:
+    """Returns the metrics that need nothing but these of `LastLayer`."""
+    return [tag for tag, (_, needs) in METRICS.items() if needs <= set(have)]
+
+
 def evaluate(layer: LastLayer) -> dict[str, Any]:
     """Returns the value of every metric that the layer has data for."""
-    return {
-        tag: function(layer)
-        for tag, (function, needs) in METRICS.items()
-        if all(getattr(layer, need) is not None for need in needs)
-    }
+    have = [n for n in _NEEDS if getattr(layer, n) is not None]
+    return {tag: METRICS[tag][0](layer) for tag in tags(*have)}

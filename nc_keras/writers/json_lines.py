@@ -24,8 +24,8 @@ class JSONLinesWriter:
     >>> path = os.path.join(tempfile.mkdtemp(), "metrics.jsonl")
     >>> writer = nc_keras.writers.JSONLinesWriter(path)
     >>> writer.write({"epoch": 1, "nc1": 0.5})
-    >>> print(open(path).read().strip())
-    {"epoch": 1, "nc1": 0.5}
+    >>> nc_keras.writers.json_lines.read_json_lines(path)
+    [{'epoch': 1, 'nc1': 0.5}]
     """
 
     def __init__(self, path: str | os.PathLike, first_epoch: int = 1):

@@ -52,7 +52,8 @@ class TensorBoardWriter:
         TensorBoardWriter._count += 1
         name = (
             f"events.out.tfevents.{int(time.time()):010d}."
-            f"{socket.gethostname()}.{os.getpid()}.{TensorBoardWriter._count}"
+            f"{socket.gethostname()}.{os.getpid()}."
+            f"{TensorBoardWriter._count:06d}"
         )
         self._file = open(pathlib.Path(run_dir) / name, "wb")
         self._records = RecordWriter(self._file)

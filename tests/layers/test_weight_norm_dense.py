@@ -38,7 +38,9 @@ def test_gradient_of_a_direction_is_orthogonal_to_it(rng):
     dv, dg, _ = gradients(layer, x, lambda f: ops.sum(f**2))
     v = to_numpy(layer.v)
     cosines = np.sum(dv * v, 0) / np.linalg.norm(dv, axis=0)
-    np.testing.assert_allclose(cosines / np.linalg.norm(v, axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(
+        cosines / np.linalg.norm(v, axis=0), 0, atol=1e-5
+    )
     assert np.abs(dg).min() > 0
 
 

@@ -77,9 +77,7 @@ def test_trains_saves_and_is_found_as_a_head(tmp_path, digits):
             WeightNormalization(keras.layers.Dense(10)),
         ]
     )
-    model.compile(
-        nc_keras.optimizers.SGD(0.1, 0.9), loss=nc_keras.losses.CE()
-    )
+    model.compile(nc_keras.optimizers.SGD(0.1, 0.9), loss=nc_keras.losses.CE())
     before = [to_numpy(w) for w in model.trainable_weights]
     history = model.fit(x, y, epochs=3, verbose=0).history["loss"]
     assert history[-1] < history[0]

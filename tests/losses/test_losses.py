@@ -32,8 +32,7 @@ def reference(name, y, f):
                 "mse": np.mean((outputs - true) ** 2),
                 "mse_sum": np.sum((outputs - true) ** 2),
                 "rescaled": (
-                    5 * (outputs[label] - 15) ** 2
-                    + np.sum(outputs[~true] ** 2)
+                    5 * (outputs[label] - 15) ** 2 + np.sum(outputs[~true] ** 2)
                 )
                 / classes,
             }[name]

@@ -25,7 +25,9 @@ def recurrence(start, steps, rates, momentum, decay, nesterov):
         noise = rng.normal(size=5).astype("float32")
         d = w.astype("float32") * np.float32(0.3) + noise + decay * w
         velocity = momentum * velocity + d
-        w = w - rates(step) * (d + momentum * velocity if nesterov else velocity)
+        w = w - rates(step) * (
+            d + momentum * velocity if nesterov else velocity
+        )
     return w
 
 

@@ -1,0 +1,239 @@
+import json
+import os
+import stat
+
+import keras
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
+from tensorboard.util import tensor_util
+
+import nc_keras
+from nc_keras.callbacks import NCTensorBoard
+from nc_keras.callbacks.panels import PANELS
+from nc_keras.callbacks.panels import cosine_image
+
+
+def compiled():
+    model = nc_keras.models.MLP((8, 8, 1), 10, widths=(32,))
+    model.compile(
+        nc_keras.optimizers.SGD(0.05, 0.9, 1e-3),
+        loss=nc_keras.losses.MSE(),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def fit(panels, digits, model=None, **kwargs):
+    x, y = digits
+    return (model or compiled()).fit(
+        x[:1000],
+        y[:1000],
+        validation_data=(x[1000:], y[1000:]),
+        callbacks=[panels],
+        verbose=0,
+        **kwargs,
+    )
+
+
+def panels_for(digits, log_dir, **kwargs):
+    x, y = digits
+    return NCTensorBoard(
+        log_dir, x[:1000], y[:1000], (x[1000:], y[1000:]), **kwargs
+    )
+
+
+def read(run_dir):
+    events = EventAccumulator(str(run_dir), size_guidance={"tensors": 0})
+    events.Reload()
+    return events
+
+
+def series(events, tag):
+    return {
+        event.step: tensor_util.make_ndarray(event.tensor_proto).item()
+        for event in events.Tensors(tag)
+    }
+
+
+def rows_of(log_dir):
+    lines = (log_dir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_events_and_json_lines_hold_what_the_history_holds(digits, tmp_path):
+    panels = panels_for(digits, tmp_path, epochs=[1, 3], images_every=2)
+    history = fit(panels, digits, epochs=3).history
+    train, test = read(tmp_path / "train"), read(tmp_path / "validation")
+    rows = rows_of(tmp_path)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for tag in nc_keras.metrics.METRICS:
+        key = "nc_accuracy" if tag == "accuracy" else tag
+        for events, prefix in ((train, ""), (test, "val_")):
+            if prefix + key not in history:
+                continue
+            values = history[prefix + key]
+            drawn = series(events, f"nc/{tag}")
+            assert list(drawn) == [1, 3]
+            np.testing.assert_allclose(list(drawn.values()), values, rtol=1e-6)
+            kept = [r[prefix + key] for r in rows if prefix + key in r]
+            assert kept == values
+    np.testing.assert_allclose(
+        list(series(train, "error").values()),
+        1 - np.array(history["accuracy"]),
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        list(series(test, "loss").values()), history["val_loss"], rtol=1e-6
+    )
+    assert list(series(train, "learning_rate").values()) == pytest.approx(
+        [0.05] * 3
+    )
+    assert set(series(train, "terminal_phase").values()) <= {0.0, 1.0}
+    assert "terminal_phase" not in test.Tags()["tensors"]
+
+
+def test_every_chart_has_a_tag_that_is_written(digits, tmp_path):
+    import re
+
+    fit(panels_for(digits, tmp_path), digits, epochs=1)
+    tags = set()
+    for run in ("train", "validation"):
+        tags |= set(read(tmp_path / run).Tags()["tensors"])
+    for charts in PANELS.values():
+        for patterns in charts.values():
+            for pattern in patterns:
+                assert any(re.match(pattern, tag) for tag in tags), pattern
+
+
+def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
+    panels = panels_for(digits, tmp_path, images_every=3)
+    fit(panels, digits, epochs=5)
+    events = read(tmp_path / "train")
+    for tag in (
+        "cosines/means",
+        "cosines/weights",
+        "singular_values/means",
+        "singular_values/weights",
+    ):
+        assert [event.step for event in events.Tensors(tag)] == [1, 4], tag
+    width, height, png = events.Tensors("cosines/means")[
+        0
+    ].tensor_proto.string_val
+    assert (width, height) == (b"320", b"320")
+    assert png.startswith(b"\x89PNG")
+    histogram = tensor_util.make_ndarray(
+        events.Tensors("singular_values/weights")[0].tensor_proto
+    )
+    assert histogram[:, 2].sum() == 10
+
+
+def test_layout_and_hparams_are_written_once(digits, tmp_path):
+    panels = panels_for(digits, tmp_path, hparams={"note": "mine", "k": 3})
+    fit(panels, digits, epochs=2)
+    root = read(tmp_path)
+    assert len(root.Tensors("custom_scalars__config__")) == 1
+    from tensorboard.plugins.custom_scalar import layout_pb2
+
+    layout = layout_pb2.Layout.FromString(
+        root.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    )
+    assert [category.title for category in layout.category] == list(PANELS)
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    metadata = root.SummaryMetadata("_hparams_/session_start_info")
+    start = plugin_data_pb2.HParamsPluginData.FromString(
+        metadata.plugin_data.content
+    ).session_start_info
+    hparams = {
+        key: value.string_value or value.number_value
+        for key, value in start.hparams.items()
+    }
+    assert hparams == {
+        "model": "mlp",
+        "head": "Dense",
+        "loss": "mse",
+        "optimizer": "SGD",
+        "learning_rate": pytest.approx(0.05),
+        "momentum": 0.9,
+        "weight_decay": 1e-3,
+        "trainable_parameters": 64 * 32 + 64 + 330,
+        "note": "mine",
+        "k": 3,
+    }
+    assert "_hparams_/session_end_info" in root.Tags()["tensors"]
+
+
+def test_a_resumed_run_draws_one_line(digits, tmp_path):
+    model = compiled()
+    first = panels_for(digits, tmp_path, threshold=0.5)
+    fit(first, digits, model, epochs=4)
+    before = rows_of(tmp_path)
+    onset = first.terminal_phase.epoch
+    assert onset is not None
+    # Killed in epoch 4, with a line half written, and resumed from epoch 3.
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 5, "los')
+    second = panels_for(digits, tmp_path, threshold=0.5)
+    fit(second, digits, model, initial_epoch=3, epochs=6)
+    rows = rows_of(tmp_path)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[:3] == before[:3]
+    assert rows[3] != before[3]
+    assert second.terminal_phase.epoch == onset
+    drawn = series(read(tmp_path / "train"), "nc/nc1")
+    assert list(drawn) == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose(
+        list(drawn.values()), [row["nc1"] for row in rows], rtol=1e-6
+    )
+    assert len(read(tmp_path).Tensors("custom_scalars__config__")) == 1
+
+
+def test_stop_after_and_nothing_lost_when_killed(digits, tmp_path):
+    panels = panels_for(digits, tmp_path, threshold=0.2, stop_after=1)
+
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                # What a process that dies here would leave behind.
+                self.rows = rows_of(tmp_path)
+                self.nc1 = series(read(tmp_path / "train"), "nc/nc1")
+
+    kill = Kill()
+    x, y = digits
+    history = (
+        compiled()
+        .fit(x[:1000], y[:1000], epochs=9, callbacks=[panels, kill], verbose=0)
+        .history
+    )
+    assert len(history["loss"]) == panels.terminal_phase.epoch + 1
+    assert len(kill.rows) == len(kill.nc1) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_directory_that_cannot_be_written(digits, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(OSError, match="Cannot write to the directory.*file"):
+        fit(panels_for(digits, file / "run"), digits, epochs=1)
+    if os.geteuid() != 0:
+        tmp_path.chmod(stat.S_IREAD | stat.S_IEXEC)
+        with pytest.raises(OSError, match="Cannot write to the directory"):
+            fit(panels_for(digits, tmp_path / "run"), digits, epochs=1)
+
+
+def test_cosine_image_is_white_for_a_simplex():
+    frame = nc_keras.geometry.simplex_etf(4, 8, seed=0)
+    pixels = cosine_image(frame, size=8)
+    assert pixels.shape == (8, 8, 3) and pixels.dtype == np.uint8
+    off_diagonal = pixels[~np.eye(4, dtype=bool).repeat(2, 0).repeat(2, 1)]
+    assert off_diagonal.min() >= 254
+    diagonal = pixels[0, 0].astype(int)
+    assert diagonal[0] > diagonal[2] + 100  # red
+    opposite = cosine_image(np.array([[1.0], [-1.0], [0.0]]), size=3)
+    red, _, blue = opposite[0, 1].astype(int)
+    assert blue > red + 100
+    assert (opposite[2] == 128).all()  # a mean of length zero has no angle
+    assert cosine_image(np.eye(500)).shape == (500, 500, 3)

@@ -1,0 +1,87 @@
+import pytest
+
+import nc_keras
+from nc_keras.callbacks import NeuralCollapse
+from nc_keras.callbacks import TerminalPhase
+
+
+class FakeModel:
+    stop_training = False
+
+
+def feed(callback, accuracies, key="accuracy"):
+    callback.set_model(FakeModel())
+    callback.on_train_begin()
+    logs = []
+    for epoch, accuracy in enumerate(accuracies):
+        logs.append({key: accuracy})
+        callback.on_epoch_end(epoch, logs[-1])
+        if callback.model.stop_training:
+            break
+    return logs
+
+
+def test_the_first_epoch_counts_even_if_the_error_comes_back():
+    terminal = TerminalPhase()
+    logs = feed(terminal, [0.9, 0.9989, 0.999, 0.99, 1.0])
+    assert terminal.epoch == 3
+    assert [row["terminal_phase"] for row in logs] == [0, 0, 1, 1, 1]
+    assert [row["terminal_epochs"] for row in logs] == [0, 0, 0, 1, 2]
+
+
+def test_threshold_and_stop():
+    terminal = TerminalPhase(threshold=0.5, stop_after=2)
+    logs = feed(terminal, [0.4, 0.6, 0.7, 0.8, 0.9])
+    assert (terminal.epoch, len(logs)) == (2, 4)
+    assert len(feed(TerminalPhase(0.5, stop_after=0), [0.4, 0.6, 0.7])) == 2
+
+
+def test_never():
+    terminal = TerminalPhase(stop_after=1)
+    assert len(feed(terminal, [0.5] * 4)) == 4
+    assert terminal.epoch is None
+
+
+def test_a_second_training_starts_anew():
+    terminal = TerminalPhase()
+    feed(terminal, [1.0])
+    feed(terminal, [0.5, 1.0])
+    assert terminal.epoch == 2
+
+
+def test_the_measured_accuracy_is_preferred(digits):
+    x, y = digits[0][:300], digits[1][:300]
+    model = nc_keras.models.MLP((8, 8, 1), 10, widths=(64,))
+    model.compile(
+        nc_keras.optimizers.SGD(0.1, 0.9),
+        loss=nc_keras.losses.CE(),
+        metrics=["accuracy"],
+    )
+    terminal = TerminalPhase(stop_after=2)
+    history = model.fit(
+        x,
+        y,
+        epochs=40,
+        callbacks=[NeuralCollapse(x, y), terminal],
+        verbose=0,
+    ).history
+    first = next(
+        i + 1 for i, a in enumerate(history["nc_accuracy"]) if a >= 0.999
+    )
+    assert terminal.epoch == first
+    assert len(history["loss"]) == first + 2
+    # The running mean of Keras lags behind what the network can do.
+    assert history["accuracy"][first - 1] < 0.999
+
+
+def test_monitor_and_errors():
+    terminal = TerminalPhase(monitor="my_accuracy")
+    feed(terminal, [1.0], key="my_accuracy")
+    assert terminal.epoch == 1
+    with pytest.raises(ValueError, match=r"logs with \['loss'\]"):
+        feed(TerminalPhase(), [0.1], key="loss")
+    for threshold in (0, 1.1, -1):
+        with pytest.raises(ValueError, match="Received: threshold="):
+            TerminalPhase(threshold)
+    with pytest.raises(ValueError, match="Received: stop_after=-1"):
+        TerminalPhase(stop_after=-1)

@@ -1,0 +1,78 @@
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import nc_keras
+
+MODULES = [
+    name
+    for _, name, is_package in pkgutil.walk_packages(
+        nc_keras.__path__, "nc_keras."
+    )
+    if not is_package
+]
+README = Path(__file__).parents[1] / "README.md"
+NAMES = {
+    "keras": keras,
+    "nc_keras": nc_keras,
+    "np": np,
+    "os": os,
+    "tempfile": tempfile,
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_docstrings(name):
+    module = importlib.import_module(name)
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in finder.find(module, name, globs=dict(NAMES)):
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def public_objects():
+    for module in (
+        nc_keras,
+        nc_keras.callbacks,
+        nc_keras.geometry,
+        nc_keras.layers,
+        nc_keras.losses,
+        nc_keras.models,
+        nc_keras.optimizers,
+    ):
+        for name in getattr(module, "__all__", ["simplex_etf", "cosines"]):
+            value = getattr(module, name)
+            if callable(value):
+                yield pytest.param(value, id=f"{module.__name__}.{name}")
+
+
+@pytest.mark.parametrize("value", list(public_objects()))
+def test_public_docstrings_have_arguments_and_an_example(value):
+    assert "Args:" in value.__doc__
+    assert ">>> " in value.__doc__
+
+
+def test_examples_of_the_readme(digits, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    x, y = digits
+    names = {
+        **NAMES,
+        "x": x[:300],
+        "y": y[:300],
+        "x_test": x[300:600],
+        "y_test": y[300:600],
+    }
+    for block in blocks:
+        # The README trains for long; here two epochs show that it runs.
+        exec(re.sub(r"epochs=\d+", "epochs=2", block), names)

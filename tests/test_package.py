@@ -1,0 +1,45 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "nc_keras").rglob("*.py")), ids=lambda p: p.name
+)
+def test_the_library_names_no_backend(path):
+    found = re.findall(
+        r"^\s*(?:import|from) (tensorflow|jax|torch)\b",
+        path.read_text(),
+        re.MULTILINE,
+    )
+    assert not found
+
+
+def modules_after(statement):
+    code = f"import sys; {statement}; print(*sys.modules)"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=True,
+        ).stdout.split()
+    )
+
+
+def test_importing_takes_no_data_sets_or_plots_beyond_keras_own():
+    added = modules_after("import nc_keras") - modules_after("import keras")
+    assert "nc_keras.layers" in added
+    assert not added & {
+        "tensorflow_datasets",
+        "matplotlib",
+        "sklearn",
+        "pandas",
+        "scipy",
+    }
