@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -28,8 +30,8 @@ from typing import Any
 from PIL import Image
 from selenium import webdriver
 
-# Three charts fit in a row, and NC1 and NC2 in the picture.
-WIDTH, HEIGHT = 1480, 1130
+# Three charts fit in a row; NC1 and the NC2 of the means in the picture.
+WIDTH, HEIGHT = 1480, 1320
 
 # Where `deep` is defined, `deep(root, selector)` also finds what is inside
 # the web components that TensorBoard's pages are made of.
@@ -128,7 +130,7 @@ def serve(log_dir: Path, *flags: str) -> Iterator[str]:
         *flags: More flags for the command line of TensorBoard.
 
     Yields:
-        The address of the server. Its data may still be loading.
+        The address of the server, when it has read every run.
 
     Raises:
         OSError: If TensorBoard does not start, with what it said.
@@ -145,7 +147,10 @@ def serve(log_dir: Path, *flags: str) -> Iterator[str]:
             wait_for(lambda: _address(path) or server.poll() is not None)
             if not _address(path):
                 raise OSError(f"TensorBoard fails:\n{path.read_text()}")
-            yield _address(path)
+            url, runs = _address(path), _runs_on_disk(log_dir)
+            # A page that is opened before would stay without them.
+            wait_for(lambda: runs <= _runs_served(url))
+            yield url
         finally:
             server.terminate()
             server.wait()
@@ -215,6 +220,16 @@ def _all_drawn(panels):
 def _address(output):
     match = re.search(r"TensorBoard \S+ at (http://\S+)", output.read_text())
     return match and match[1]
+
+
+def _runs_on_disk(log_dir):
+    events = Path(log_dir).rglob("*tfevents*")
+    return {path.parent.relative_to(log_dir).as_posix() for path in events}
+
+
+def _runs_served(url):
+    with urllib.request.urlopen(url + "data/runs") as answer:
+        return set(json.load(answer))
 
 
 def _parser() -> argparse.ArgumentParser:
