@@ -1,3 +1,4 @@
+import operator
 from typing import Any
 
 import keras
@@ -77,18 +78,14 @@ class FeatureExtractor:
             ValueError: If there are no data, or of unequal lengths, or if the
                 head's input is not of shape `(batch_size, D)`.
         """
-        if y is None:
-            features, labels = self._from_batches(x)
-        else:
-            labels = _to_numpy(y)
-            for array in keras.tree.flatten(x):
-                if len(array) != len(labels) or not len(labels):
-                    raise ValueError(
-                        "Examples and labels must be of equal length, and "
-                        f"there must be some. Received: {len(array)} examples "
-                        f"and {len(labels)} labels."
-                    )
-            features = self._head_input.predict(x, batch_size, verbose=0)
+        batches = _batches(x) if y is None else _slices(x, y, batch_size)
+        features, labels = [], []
+        for inputs, targets in batches:
+            features.append(self._head_input.predict_on_batch(inputs))
+            labels.append(_to_numpy(targets))
+        if not features:
+            raise ValueError("Received: an empty dataset.")
+        features, labels = np.concatenate(features), np.concatenate(labels)
         if features.ndim != 2:
             raise ValueError(
                 "The head's input must have the shape (batch_size, D). "
@@ -96,29 +93,6 @@ class FeatureExtractor:
                 f"{self.head.name!r}."
             )
         return features, labels
-
-    def _from_batches(self, dataset):
-        batches = dataset
-        if isinstance(dataset, keras.utils.PyDataset):
-            batches = map(dataset.__getitem__, range(dataset.num_batches))
-        elif not hasattr(dataset, "__iter__") or hasattr(dataset, "shape"):
-            raise ValueError(
-                "Without `y`, `x` must be a dataset of (x, y) batches. "
-                f"Received: x of type {type(dataset).__name__} and y=None."
-            )
-        features, labels = [], []
-        for batch in batches:
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-            if y is None:
-                raise ValueError(
-                    "The dataset must yield (x, y) batches. Received: a batch "
-                    "without labels."
-                )
-            features.append(self._head_input.predict_on_batch(x))
-            labels.append(_to_numpy(y))
-        if not features:
-            raise ValueError("Received: an empty dataset.")
-        return np.concatenate(features), np.concatenate(labels)
 
 
 class _HeadInput(keras.Model):
@@ -212,7 +186,49 @@ def _all_layers(model):
             yield from _all_layers(layer)
 
 
+def _slices(x, y, batch_size):
+    """Yields batches of arrays, in order."""
+    y = _to_numpy(y)
+    for array in keras.tree.flatten(x):
+        if len(array) != len(y) or not len(y):
+            raise ValueError(
+                "Examples and labels must be of equal length, and there must "
+                f"be some. Received: {len(array)} examples and {len(y)} labels."
+            )
+    for start in range(0, len(y), batch_size):
+        rows = slice(start, start + batch_size)
+        inputs = keras.tree.map_structure(operator.itemgetter(rows), x)
+        yield inputs, y[rows]
+
+
+def _batches(dataset):
+    """Yields the batches of a dataset, in order."""
+    batches = dataset
+    if isinstance(dataset, keras.utils.PyDataset):
+        batches = map(dataset.__getitem__, range(dataset.num_batches))
+    elif not hasattr(dataset, "__iter__") or hasattr(dataset, "shape"):
+        raise ValueError(
+            "Without `y`, `x` must be a dataset of (x, y) batches. "
+            f"Received: x of type {type(dataset).__name__} and y=None."
+        )
+    for batch in batches:
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if y is None:
+            raise ValueError(
+                "The dataset must yield (x, y) batches. Received: a batch "
+                "without labels."
+            )
+        # A tf.data or torch tensor is foreign to the other backends.
+        yield keras.tree.map_structure(_to_native, x), y
+
+
+def _to_native(array):
+    return array if ops.is_tensor(array) else np.asarray(array)
+
+
 def _to_numpy(array):
-    if isinstance(array, np.ndarray | list | tuple):
-        return np.asarray(array)
-    return ops.convert_to_numpy(array)
+    return (
+        ops.convert_to_numpy(array)
+        if ops.is_tensor(array)
+        else np.asarray(array)
+    )

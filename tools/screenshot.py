@@ -67,6 +67,12 @@ return deep(document, 'tf-category-paginated-view').map((category) => [
 ]);
 """
 
+# A chart may have no curves, so this tells whether there are more to come.
+_LOADED = """
+return deep(document, 'tf-line-chart-data-loader').every(
+  (loader) => loader.dataLoadedAtLeastOnce && !loader.dataLoading);
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line; exits with 1 and a message on user errors.
@@ -87,12 +93,14 @@ def photograph(log_dir: Path) -> Image.Image:
     """Returns the picture of the panels of a log directory.
 
     Raises:
-        OSError: If TensorBoard or chromium cannot be started.
+        OSError: If TensorBoard does not start, or chromium is missing.
         ValueError: If there are no panels with curves in the directory.
     """
+    if not _runs_on_disk(log_dir):
+        raise ValueError(f"There are no event files in '{log_dir}'.")
     with serve(log_dir) as url, browser(WIDTH, HEIGHT) as page:
         page.get(panels_url(url))
-        if not wait_for(lambda: _all_drawn(read_panels(page))):
+        if not wait_for(lambda: _all_drawn(page)):
             raise ValueError(
                 "TensorBoard shows no panels, or panels without curves. Name "
                 "the `log_dir` of `NCTensorBoard`, or a folder of several. "
@@ -212,9 +220,14 @@ def wait_for(
     return value
 
 
-def _all_drawn(panels):
-    charts = [chart for charts in panels.values() for chart in charts.values()]
-    return charts and all(chart and all(chart.values()) for chart in charts)
+def _all_drawn(page):
+    points = [
+        points
+        for charts in read_panels(page).values()
+        for curves in charts.values()
+        for points in curves.values()
+    ]
+    return page.execute_script(DEEP + _LOADED) and points and all(points)
 
 
 def _address(output):

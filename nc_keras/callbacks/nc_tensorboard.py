@@ -27,9 +27,10 @@ class NCTensorBoard(NeuralCollapse):
 
     * `log_dir/train` and `log_dir/validation`: the scalars `nc/<tag>`,
       `loss`, `error`, `learning_rate` and `terminal_phase`, with the number
-      of finished epochs as step; images of the cosines of the class means and
-      of the head, in which a simplex ETF is white off the diagonal; the
-      singular values of both as histograms.
+      of finished epochs as step; loss and error of the terminal phase once
+      more, so that their curves are marked there; images of the cosines of
+      the class means and of the head, in which a simplex ETF is white off
+      the diagonal; the singular values of both as histograms.
     * `log_dir`: the layout of the panels on the page *Custom Scalars*, and
       the settings of the run for the page *HParams*.
     * `log_dir/metrics.jsonl`: the `logs` of every epoch, one JSON object a
@@ -50,7 +51,8 @@ class NCTensorBoard(NeuralCollapse):
         threshold: As in `TerminalPhase`.
         stop_after: As in `TerminalPhase`.
         images_every: Integer, at least so many epochs lie between two images
-            or histograms. Defaults to `10`.
+            or histograms; the last measured epoch has them too. Defaults to
+            `10`.
         hparams: Dictionary of settings (numbers, strings, booleans) to show
             beside those that are found: loss, head, optimizer and the like.
 
@@ -115,9 +117,15 @@ class NCTensorBoard(NeuralCollapse):
         self.terminal_phase.on_epoch_end(epoch, logs)
         logs["learning_rate"] = self._learning_rate()
         step = epoch + 1
+        if not self._has_settings:
+            # Only after a step is every model built.
+            self._find_features()
+            self._run_writer.hparams(str(self.log_dir), self._settings())
+            self._has_settings = True
         self._write_scalars(step, logs)
         self._rows.write({"epoch": step, **logs})
-        if step in self._measured and step >= self._next_image:
+        last = step == max(self._measured)
+        if "nc1" in logs and (last or step >= self._next_image):
             self._next_image = step + self.images_every
             self._write_geometry(step)
 
@@ -149,7 +157,7 @@ class NCTensorBoard(NeuralCollapse):
         self._run_writer = TensorBoardWriter(self.log_dir)
         if not earlier:
             self._run_writer.layout(PANELS)
-            self._run_writer.hparams(self.log_dir.name, self._settings())
+        self._has_settings = bool(earlier)
 
     def _settings(self):
         model, optimizer = self.model, self.model.optimizer
@@ -178,11 +186,14 @@ class NCTensorBoard(NeuralCollapse):
                 for tag in METRICS
                 if (key := prefix + log_key(tag)) in logs
             }
+            marked = {"loss": logs.get(prefix + "loss")}
             accuracy = logged_accuracy(logs, prefix)
-            if accuracy is not None:
-                scalars["error"] = 1 - accuracy
-            if prefix + "loss" in logs:
-                scalars["loss"] = logs[prefix + "loss"]
+            marked["error"] = None if accuracy is None else 1 - accuracy
+            for tag, value in marked.items():
+                if value is not None:
+                    scalars[tag] = value
+                    if logs["terminal_phase"]:
+                        scalars[f"terminal_phase/{tag}"] = value
             writer.scalars(step, scalars)
         self._writers[""].scalars(
             step,

@@ -75,8 +75,8 @@ class NeuralCollapse(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._measured = measured_epochs(self.epochs, self.params["epochs"])
-        if self._extractor is None or self._extractor.model is not self.model:
-            self._extractor = FeatureExtractor(self.model, self.head)
+        if self.model.built:
+            self._find_features()  # A head that is not found is known at once.
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch + 1 not in self._measured:
@@ -94,6 +94,7 @@ class NeuralCollapse(keras.callbacks.Callback):
 
     def measure(self) -> dict[str, float]:
         """Measures now, and returns the values under the keys of `logs`."""
+        self._find_features()
         values = self._measure(self.x, self.y, "")
         if self.validation_data is not None:
             data = self.validation_data
@@ -101,6 +102,10 @@ class NeuralCollapse(keras.callbacks.Callback):
             train_means = self.layers[""].examples.means
             values.update(self._measure(x, y, "val_", train_means))
         return values
+
+    def _find_features(self):
+        if self._extractor is None or self._extractor.model is not self.model:
+            self._extractor = FeatureExtractor(self.model, self.head)
 
     def _measure(self, x, y, prefix, train_means=None):
         features, labels = self._extractor(x, y, self.batch_size)

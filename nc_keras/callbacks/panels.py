@@ -4,26 +4,20 @@ import numpy as np
 
 from nc_keras import geometry
 
-
-def _simplex_charts(rows):
-    return {
-        "equinorm: std / mean of norms": [f"^nc/nc2_equinorm_{rows}$"],
-        "equiangular: std of cosines": [f"^nc/nc2_equiangular_{rows}$"],
-        "max angle: mean |cos + 1/(C-1)|": [f"^nc/nc2_max_angle_{rows}$"],
-        "distance to the simplex ETF": [f"^nc/nc2_etf_{rows}$"],
-    }
-
-
-# Category, chart, and the regular expressions of the tags that it draws. One
-# tag a chart: TensorBoard gives colours to runs, and tags no fixed mark.
+# Category, chart, and the regular expressions of the tags that it draws. Each
+# colour is a run; the list under a chart says which mark is which tag.
 PANELS = {
     "NC1 variability collapse": {
         "tr(Sw Sb+) / C": ["^nc/nc1$"],
         "tr Sw / tr Sb": ["^nc/nc1_trace_ratio$"],
         "class-distance normalised variance": ["^nc/nc1_cdnv$"],
     },
-    "NC2 convergence to a simplex ETF: class means": _simplex_charts("means"),
-    "NC2 convergence to a simplex ETF: head": _simplex_charts("weights"),
+    "NC2 convergence to a simplex ETF (class means and head)": {
+        "equinorm: std / mean of norms": ["^nc/nc2_equinorm_"],
+        "equiangular: std of cosines": ["^nc/nc2_equiangular_"],
+        "max angle: mean |cos + 1/(C-1)|": ["^nc/nc2_max_angle_"],
+        "distance to the simplex ETF": ["^nc/nc2_etf_"],
+    },
     "NC3 self-duality": {
         "||W/|W| - M/|M| ||^2": ["^nc/nc3$"],
         "distance of W M' to the simplex ETF": ["^nc/nc3_duality$"],
@@ -34,11 +28,11 @@ PANELS = {
         "accuracy of the head": ["^nc/accuracy$"],
         "accuracy of the nearest class mean": ["^nc/ncc_accuracy$"],
     },
-    "Loss and error": {
-        "loss": ["^loss$"],
-        "error": ["^error$"],
-        "terminal phase: 1 once the error vanished": ["^terminal_phase$"],
+    "Loss and error (with the terminal phase marked)": {
+        "loss": ["^loss$", "^terminal_phase/loss$"],
+        "error": ["^error$", "^terminal_phase/error$"],
         "learning rate": ["^learning_rate$"],
+        "terminal phase: 1 once the error vanished": ["^terminal_phase$"],
     },
 }
 

@@ -60,6 +60,12 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch + 1
 
+    def on_train_batch_begin(self, batch, logs=None):
+        # Set from the thread of `on_train_batch_end`, the flag could end the
+        # epoch between two of the steps by which JAX hands over its state.
+        if self.failed_at is not None:
+            self.model.stop_training = True
+
     def on_train_batch_end(self, batch, logs=None):
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
@@ -67,7 +73,6 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
             here = (self._epoch, batch + 1)
             self.failed_at = min(here, self.failed_at or here)
             self._loss = loss
-            self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         loss = (logs or {}).get("loss", 0.0)

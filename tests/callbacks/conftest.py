@@ -20,7 +20,12 @@ def resumed_run(digits, tmp_path_factory):
     for first, last in ((0, 3), (2, 5)):
         held_out = images[validation], labels[validation]
         panels = nc_keras.callbacks.NCTensorBoard(
-            log_dir, images[train], labels[train], held_out, images_every=2
+            log_dir,
+            images[train],
+            labels[train],
+            held_out,
+            images_every=2,
+            threshold=0.01,  # from the first epoch on
         )
         model.fit(
             images[train],

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import stat
 
 import keras
@@ -96,9 +97,7 @@ def test_events_and_json_lines_hold_what_the_history_holds(digits, tmp_path):
 
 
 def test_every_chart_has_a_tag_that_is_written(digits, tmp_path):
-    import re
-
-    fit(panels_for(digits, tmp_path), digits, epochs=1)
+    fit(panels_for(digits, tmp_path, threshold=0.01), digits, epochs=1)
     tags = set()
     for run in ("train", "validation"):
         tags |= set(read(tmp_path / run).Tags()["tensors"])
@@ -106,6 +105,19 @@ def test_every_chart_has_a_tag_that_is_written(digits, tmp_path):
         for patterns in charts.values():
             for pattern in patterns:
                 assert any(re.match(pattern, tag) for tag in tags), pattern
+
+
+def test_the_terminal_phase_marks_loss_and_error(digits, tmp_path):
+    panels = panels_for(digits, tmp_path, threshold=0.8)
+    fit(panels, digits, epochs=6)
+    onset = panels.terminal_phase.epoch
+    assert 1 < onset < 6
+    for run in ("train", "validation"):
+        events = read(tmp_path / run)
+        for tag in ("loss", "error"):
+            whole = series(events, tag)
+            marked = series(events, f"terminal_phase/{tag}")
+            assert marked == {k: v for k, v in whole.items() if k >= onset}
 
 
 def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
@@ -118,7 +130,7 @@ def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
         "singular_values/means",
         "singular_values/weights",
     ):
-        assert [event.step for event in events.Tensors(tag)] == [1, 4], tag
+        assert [event.step for event in events.Tensors(tag)] == [1, 4, 5], tag
     width, height, png = events.Tensors("cosines/means")[
         0
     ].tensor_proto.string_val
@@ -189,6 +201,17 @@ def test_a_resumed_run_draws_one_line(digits, tmp_path):
         list(drawn.values()), [row["nc1"] for row in rows], rtol=1e-6
     )
     assert len(read(tmp_path).Tensors("custom_scalars__config__")) == 1
+
+
+def test_non_finite_features_in_the_first_epoch_stop_cleanly(
+    digits, tmp_path, capsys
+):
+    x, y = digits
+    broken = x[:1000] * np.inf
+    panels = NCTensorBoard(tmp_path, broken, y[:1000])
+    fit(panels, digits, epochs=3)
+    assert "Epoch 1, step 32: training stops." in capsys.readouterr().out
+    assert [row["epoch"] for row in rows_of(tmp_path)] == [1]
 
 
 def test_stop_after_and_nothing_lost_when_killed(digits, tmp_path):
