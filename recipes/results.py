@@ -49,18 +49,17 @@ class Result:
     trainable_parameters: int
 
     @property
-    def terminal_epoch(self) -> int | None:
-        """The epoch at which the training error vanished, or `None`."""
-        return next(
-            (row["epoch"] for row in self.rows if row["terminal_phase"]), None
-        )
-
-    @property
     def at_terminal_epoch(self) -> dict | None:
-        """The first measurement in the terminal phase, or `None`."""
+        """The measurement at which the training error had vanished."""
         return next(
             (row for row in self.measured if row["terminal_phase"]), None
         )
+
+    @property
+    def terminal_epoch(self) -> int | None:
+        """The epoch of that measurement, or `None`."""
+        row = self.at_terminal_epoch
+        return row and row["epoch"]
 
 
 def read_result(folder: pathlib.Path) -> Result | None:

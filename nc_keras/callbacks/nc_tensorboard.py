@@ -92,7 +92,9 @@ class NCTensorBoard(NeuralCollapse):
         self.log_dir = pathlib.Path(log_dir)
         self.images_every = images_every
         self.hparams = hparams or {}
-        self.terminal_phase = TerminalPhase(threshold, stop_after=stop_after)
+        self.terminal_phase = TerminalPhase(
+            threshold, log_key("accuracy"), stop_after
+        )
 
     def set_model(self, model):
         super().set_model(model)

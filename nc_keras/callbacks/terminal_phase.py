@@ -36,9 +36,10 @@ class TerminalPhase(keras.callbacks.Callback):
         threshold: Float in `(0, 1]`, the training accuracy at which the error
             counts as vanished. Defaults to `0.999`.
         monitor: String or `None`, the key of the training accuracy in `logs`.
-            `None` takes the measured accuracy of `NeuralCollapse` at epochs
-            that have one, and otherwise the compiled accuracy metric, which
-            is a running mean over the epoch and so lags behind.
+            `None` takes the accuracy that `NeuralCollapse` measures in
+            inference mode, if there is one in the first epoch, and else the
+            compiled metric, the running mean that Keras logs. Epochs that
+            are not measured are not judged.
         stop_after: Integer or `None`, stops training so many epochs into the
             terminal phase.
 
@@ -88,6 +89,7 @@ class TerminalPhase(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.epoch = None
+        self._key = self.monitor
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
@@ -104,16 +106,17 @@ class TerminalPhase(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _accuracy(self, logs):
-        if self.monitor is None:
-            measured = logs.get(log_key("accuracy"))
-            accuracy = logged_accuracy(logs) if measured is None else measured
-        else:
-            accuracy = logs.get(self.monitor)
-        if accuracy is None:
+        measured = log_key("accuracy")
+        if self._key is None:
+            keys = (measured, *_ACCURACIES)
+            self._key = next((key for key in keys if key in logs), None)
+        if self._key == measured:
+            return logs.get(measured, 0.0)
+        if self._key not in logs:
             raise ValueError(
                 "`TerminalPhase` needs the training accuracy. Compile the "
                 'model with `metrics=["accuracy"]`, or place this callback '
                 "after `NeuralCollapse`. "
                 f"Received: monitor={self.monitor!r}, logs with {list(logs)}."
             )
-        return accuracy
+        return logs[self._key]

@@ -6,7 +6,7 @@ import stat
 import keras
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import (
+from tensorboard.backend.event_processing.plugin_event_accumulator import (
     EventAccumulator,
 )
 from tensorboard.util import tensor_util
@@ -53,10 +53,13 @@ def read(run_dir):
 
 
 def series(events, tag):
-    return {
+    found = events.Tensors(tag)
+    values = {
         event.step: tensor_util.make_ndarray(event.tensor_proto).item()
-        for event in events.Tensors(tag)
+        for event in found
     }
+    assert len(values) == len(found), "a step appears twice"
+    return values
 
 
 def rows_of(log_dir):

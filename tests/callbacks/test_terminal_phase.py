@@ -74,6 +74,21 @@ def test_the_measured_accuracy_is_preferred(digits):
     assert history["accuracy"][first - 1] < 0.999
 
 
+def test_between_measurements_nothing_is_judged():
+    terminal = TerminalPhase()
+    terminal.set_model(FakeModel())
+    terminal.on_train_begin()
+    epochs = [
+        {"nc_accuracy": 0.5, "accuracy": 0.4},
+        {"accuracy": 1.0},
+        {"nc_accuracy": 0.99, "accuracy": 1.0},
+        {"nc_accuracy": 0.9995, "accuracy": 1.0},
+    ]
+    for epoch, logs in enumerate(epochs):
+        terminal.on_epoch_end(epoch, logs)
+    assert terminal.epoch == 4
+
+
 def test_monitor_and_errors():
     terminal = TerminalPhase(monitor="my_accuracy")
     feed(terminal, [1.0], key="my_accuracy")
