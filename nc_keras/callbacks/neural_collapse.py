@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,9 +37,11 @@ class NeuralCollapse(keras.callbacks.Callback):
         missing: As in `nc_keras.metrics.collapse_metrics`.
 
     Attributes:
-        layers: Dictionary with the last measurement, a
-            `nc_keras.metrics.LastLayer`, under `""` for the training data and
-            `"val_"` for the validation data.
+        train_means: Array of shape `(C, D)`, the class means of the training
+            data at the last measurement.
+        layers: Dictionary with that measurement's
+            `nc_keras.metrics.LastLayer`, without the examples, under `""` for
+            the training data and `"val_"` for the validation data.
 
     Example:
 
@@ -70,6 +73,7 @@ class NeuralCollapse(keras.callbacks.Callback):
         self.head = head
         self.batch_size = batch_size
         self.missing = missing
+        self.train_means = None
         self.layers = {}
         self._extractor = None
 
@@ -99,8 +103,7 @@ class NeuralCollapse(keras.callbacks.Callback):
         if self.validation_data is not None:
             data = self.validation_data
             x, y = data if isinstance(data, tuple | list) else (data, None)
-            train_means = self.layers[""].examples.means
-            values.update(self._measure(x, y, "val_", train_means))
+            values.update(self._measure(x, y, "val_", self.train_means))
         return values
 
     def _find_features(self):
@@ -117,11 +120,14 @@ class NeuralCollapse(keras.callbacks.Callback):
             train_means=train_means,
             missing=self.missing,
         )
-        self.layers[prefix] = layer
-        return {
-            prefix + log_key(tag): value
-            for tag, value in evaluate_in_float64(layer).items()
-        }
+        if train_means is None:
+            self.train_means = layer.examples.means
+        values = evaluate_in_float64(layer)
+        # The features themselves are not kept until the next measurement.
+        self.layers[prefix] = dataclasses.replace(
+            layer, examples=None, within_variance=None
+        )
+        return {prefix + log_key(tag): v for tag, v in values.items()}
 
 
 def log_key(tag: str) -> str:

@@ -26,7 +26,7 @@ def test_values_in_logs_are_those_of_measure(digits):
         x[:1000], y[:1000], epochs=2, callbacks=[collapse], verbose=0
     ).history
     train = nc_keras.measure(model, x[:1000], y[:1000], batch_size=64)
-    means = collapse.layers[""].examples.means
+    means = collapse.train_means
     test = nc_keras.measure(model, x[1000:], y[1000:], train_means=means)
     assert set(test) - set(train) == {"ncc_accuracy"}
     for prefix, values in (("", train), ("val_", test)):

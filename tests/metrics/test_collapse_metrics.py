@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from scenarios import SCENARIOS
-from scenarios import TOLERANCES
 from scenarios import assert_close
 from scenarios import draw
 from scenarios import textbook
@@ -21,8 +20,7 @@ def test_golden_values(name):
     np.testing.assert_array_equal(y[:8], scenario["labels_head"])
     values = collapse_metrics(h, y, kernel, bias)
     assert set(values) == set(scenario["metrics"])
-    rtol = TOLERANCES.get(name, 1e-10)
-    assert_close(values, scenario["metrics"], rtol, atol=1e-12)
+    assert_close(values, scenario["metrics"], rtol=1e-10, atol=1e-12)
 
 
 def test_textbook_formulas_on_real_images(digits, rng):
