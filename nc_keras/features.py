@@ -9,8 +9,8 @@ from keras import ops
 class FeatureExtractor:
     """Finds the head of a model, and the features that reach it.
 
-    The features are the inputs of the head: the last layer of a `Functional`
-    or `Sequential` model that has weights, looked for inside nested models
+    The features are the inputs of the head: the layer that makes the outputs
+    of a `Functional` or `Sequential` model, looked for inside nested models
     too, with layers without weights (such as a softmax) allowed after it.
     For any other model, say which layer it is.
 
@@ -106,7 +106,7 @@ class _HeadInput(keras.Model):
 
     def call(self, inputs):
         inputs_of_head = []
-        call = self.head.call
+        call, own = self.head.call, vars(self.head).get("call")
 
         def record(x, *args, **kwargs):
             inputs_of_head.append(x)
@@ -118,6 +118,8 @@ class _HeadInput(keras.Model):
             self.model(inputs, training=False)
         finally:
             del self.head.call
+            if own is not None:
+                self.head.call = own
         if not inputs_of_head:
             raise ValueError(
                 f"The model does not call its layer {self.head.name!r}. "
@@ -136,6 +138,11 @@ def _resolve_head(model, head):
             raise ValueError(
                 f"`head` must name a layer of model {model.name!r}: "
                 f"{[layer.name for layer in layers]}. Received: head={head!r}."
+            )
+        if len(named) > 1:
+            raise ValueError(
+                f"Model {model.name!r} has {len(named)} layers of that name. "
+                f"Pass the layer itself. Received: head={head!r}."
             )
         head = named[0]
     elif not any(layer is head for layer in layers):
@@ -159,19 +166,29 @@ def _find_head(model):
             "classifier layer, `head=model.my_layer`, or the layer's name. "
             f"Its layers: {[layer.name for layer in model.layers]}."
         )
-    for layer in reversed(model.layers):
-        if isinstance(layer, keras.Model):
+    if len(model.outputs) != 1:
+        raise ValueError(
+            f"Model {model.name!r} has {len(model.outputs)} outputs: "
+            f"{model.output_names}. Pass the layer that makes the one to "
+            "measure, or its name, as `head`."
+        )
+    tensor = model.outputs[0]
+    while True:
+        layer, node, _ = tensor._keras_history
+        weights = getattr(layer, "weights", [])
+        if isinstance(layer, keras.Model) and weights:
             return _find_head(layer)
         if _is_head(layer):
             return layer
-        if layer.weights:
+        inputs = layer._inbound_nodes[node].input_tensors
+        if weights or len(inputs) != 1:
             raise ValueError(
-                f"The head of model {model.name!r} cannot be found: its last "
-                f"layer with weights is {layer.name!r} of type "
+                f"The head of model {model.name!r} cannot be found: before "
+                f"its outputs comes {layer.name!r} of type "
                 f"{type(layer).__name__}, which has no kernel of shape "
                 "(D, C). Pass the classifier layer or its name as `head`."
             )
-    raise ValueError(f"Model {model.name!r} has no layer with weights.")
+        tensor = inputs[0]
 
 
 def _is_head(layer):
@@ -188,6 +205,19 @@ def _all_layers(model):
 
 def _slices(x, y, batch_size):
     """Yields batches of arrays, in order."""
+    y = validate_lengths(x, y)
+    if batch_size < 1:
+        raise ValueError(
+            f"`batch_size` must be positive. Received: batch_size={batch_size}."
+        )
+    for start in range(0, len(y), batch_size):
+        rows = slice(start, start + batch_size)
+        inputs = keras.tree.map_structure(operator.itemgetter(rows), x)
+        yield inputs, y[rows]
+
+
+def validate_lengths(x: Any, y: Any) -> np.ndarray:
+    """Returns labels as a NumPy array, if there is one for each example."""
     y = _to_numpy(y)
     for array in keras.tree.flatten(x):
         if len(array) != len(y) or not len(y):
@@ -195,10 +225,7 @@ def _slices(x, y, batch_size):
                 "Examples and labels must be of equal length, and there must "
                 f"be some. Received: {len(array)} examples and {len(y)} labels."
             )
-    for start in range(0, len(y), batch_size):
-        rows = slice(start, start + batch_size)
-        inputs = keras.tree.map_structure(operator.itemgetter(rows), x)
-        yield inputs, y[rows]
+    return y
 
 
 def _batches(dataset):

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from nc_keras import geometry
+
+# Up to here a float dtype holds every integer.
+_LARGEST_INTEGER = {"bfloat16": 2**8, "float16": 2**11, "float32": 2**24}
 
 
 def class_labels(
@@ -44,7 +48,6 @@ def class_labels(
             '`labels.astype("int32")` if they are whole numbers. '
             f"Received: labels of dtype {labels.dtype}."
         )
-    labels = labels.astype("int64")
     if num_classes is None:
         num_classes = max(int(labels.max()) + 1, 1)
     num_classes = geometry.validate_num_classes(num_classes)
@@ -55,26 +58,69 @@ def class_labels(
             f"{labels[outside[0]]} at index {outside[0]}, and "
             f"{outside.size} such labels in all."
         )
-    return labels, num_classes
+    return labels.astype("int64"), num_classes
 
 
-def one_hot(labels: Any, num_classes: int, dtype: str) -> Any:
-    """Returns one-hot rows on the device, NaN where a label names no class.
+def one_hot_rows(labels: Any, outputs: Any) -> Any:
+    """Returns the one-hot rows of labels, on the device.
 
-    A label cannot be refused there without waiting for its value, and a row
-    of zeros would turn a wrong label into a wrong number.
+    A row whose label names no class is NaN: it cannot be refused there
+    without waiting for its value, and a row of zeros would turn a wrong label
+    into a wrong number.
 
     Args:
-        labels: Tensor of shape `(...)`, of any dtype.
-        num_classes: Integer, the number of classes `C`.
-        dtype: The dtype of the result.
+        labels: Tensor of integers of shape `(...)` or `(..., 1)`, of any
+            dtype, or of one-hot rows of shape `(..., C)`.
+        outputs: Tensor of shape `(..., C)`, whose dtype the result has.
 
     Returns:
         A tensor of shape `(..., C)`.
+
+    Raises:
+        ValueError: If the shapes do not fit each other, if `C < 2`, or if the
+            labels come in a dtype that cannot hold every class.
     """
-    classes = ops.arange(num_classes, dtype=labels.dtype)
-    member = ops.cast(labels[..., None] == classes, dtype)
+    shape, expected = tuple(labels.shape), tuple(outputs.shape)
+    received = f"Received: labels of shape {shape}, outputs of {expected}."
+    if len(expected) < 2 or expected[-1] == 1:
+        raise ValueError(
+            "One column a class is needed, and at least two classes; for two "
+            f"classes use two outputs. {received}"
+        )
+    if _fit(shape, expected):
+        return _valid_rows(labels, outputs.dtype)
+    if _fit(shape, (*expected[:-1], 1)):
+        labels = ops.squeeze(labels, axis=-1)
+    elif not _fit(shape, expected[:-1]):
+        raise ValueError(
+            f"Labels must be integers of shape {expected[:-1]} or one-hot of "
+            f"shape {expected}. {received}"
+        )
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if expected[-1] > _LARGEST_INTEGER.get(dtype, expected[-1]):
+        raise ValueError(
+            f"{dtype} cannot tell {expected[-1]} classes apart. Give the loss "
+            f'`dtype="float32"`. {received}'
+        )
+    classes = ops.arange(expected[-1], dtype=labels.dtype)
+    member = ops.cast(labels[..., None] == classes, outputs.dtype)
     return member / ops.sum(member, axis=-1, keepdims=True)
+
+
+def _fit(shape, expected):
+    """Whether two shapes agree where both are known."""
+    return len(shape) == len(expected) and all(
+        None in sizes or sizes[0] == sizes[1]
+        for sizes in zip(shape, expected, strict=True)
+    )
+
+
+def _valid_rows(rows, dtype):
+    """One-hot rows as they are, and NaN in place of any other row."""
+    valid = ops.all((rows == 0) | (rows == 1), axis=-1, keepdims=True)
+    rows = ops.cast(rows, dtype)
+    valid = valid & (ops.sum(rows, axis=-1, keepdims=True) == 1)
+    return ops.where(valid, rows, float("nan"))
 
 
 def _from_one_hot(labels, num_classes):

@@ -15,9 +15,9 @@ SETTINGS = Settings(
     network="mlp",
     widths=(512, 512, 512),
     epochs=120,
-    batch_size=128,
-    learning_rate=0.05,
-    weight_decay=5e-4,
+    batch_size=256,
+    learning_rate=0.1,
+    weight_decay=1e-3,
     measure="log",
 )
 

@@ -74,6 +74,9 @@ class Settings:
                     f"Received: {name}={getattr(self, name)}."
                 )
 
+        if not self.heads:
+            raise ValueError("`heads` must name at least one. Received: none.")
+
     @property
     def folder(self) -> pathlib.Path:
         """Where results go."""

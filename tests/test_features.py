@@ -191,10 +191,38 @@ def test_models_without_a_findable_head(digits):
     inputs = keras.Input((8, 8, 1))
     conv = keras.layers.Conv2D(10, 8, name="conv")(inputs)
     model = keras.Model(inputs, keras.layers.Flatten()(conv))
-    with pytest.raises(ValueError, match="last layer with weights is 'conv'"):
+    with pytest.raises(ValueError, match="before its outputs comes 'conv'"):
         nc_keras.measure(model, *digits)
     with pytest.raises(ValueError, match="layer 'conv' of type Conv2D"):
         nc_keras.measure(model, *digits, head="conv")
+
+
+def test_outputs_of_several_layers_need_a_head(digits):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(inputs)
+    a, b = dense(10, name="a"), dense(10, name="b")
+    model = keras.Model(inputs, keras.layers.Add()([a(x), b(x)]))
+    with pytest.raises(ValueError, match="of type Add.*Pass the classifier"):
+        nc_keras.measure(model, *digits)
+    model = keras.Model(inputs, [a.output, b.output])
+    with pytest.raises(ValueError, match=r"2 outputs: \['a', 'b'\]"):
+        nc_keras.measure(model, *digits)
+    assert nc_keras.measure(model, *digits, head="a")["nc1"] > 0
+    inner = nc_keras.models.MLP((8, 8, 1), 10, widths=(16,))
+    model = keras.Sequential([inner, dense(10, name="head")])
+    with pytest.raises(ValueError, match="2 layers of that name"):
+        nc_keras.measure(model, *digits, head="head")
+    assert FeatureExtractor(model).head is model.layers[-1]
+
+
+def test_layers_without_weights_may_follow_in_a_nested_model(digits):
+    softmax = keras.Sequential([keras.Input((10,)), keras.layers.Softmax()])
+    model = built(keras.Sequential([backbone(), dense(10), softmax]))
+    assert FeatureExtractor(model).head is model.layers[1]
+    inputs = keras.Input((8, 8, 1))
+    outputs = dense(10, name="top")(backbone()(inputs))
+    model = keras.Model(inputs, keras.ops.softmax(outputs))
+    assert FeatureExtractor(model).head.name == "top"
 
 
 def test_bad_data(digits):
@@ -206,6 +234,9 @@ def test_bad_data(digits):
         nc_keras.measure(model, x[:0], y[:0])
     with pytest.raises(ValueError, match="type ndarray and y=None"):
         nc_keras.measure(model, x)
+    for size in (0, -1):
+        with pytest.raises(ValueError, match="Received: batch_size="):
+            nc_keras.measure(model, x, y, batch_size=size)
     with pytest.raises(ValueError, match="without labels"):
         nc_keras.measure(model, [(x[:5],)])
     with pytest.raises(ValueError, match="empty dataset"):

@@ -12,7 +12,6 @@ from nc_keras.callbacks.neural_collapse import log_key
 from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
 from nc_keras.callbacks.terminal_phase import TerminalPhase
-from nc_keras.callbacks.terminal_phase import logged_accuracy
 from nc_keras.metrics.registry import METRICS
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
@@ -26,11 +25,12 @@ class NCTensorBoard(NeuralCollapse):
     the `tensorboard` package alone and on every backend:
 
     * `log_dir/train` and `log_dir/validation`: the scalars `nc/<tag>`,
-      `loss`, `error`, `learning_rate` and `terminal_phase`, with the number
-      of finished epochs as step; loss and error of the terminal phase once
-      more, so that their curves are marked there; images of the cosines of
-      the class means and of the head, in which a simplex ETF is white off
-      the diagonal; the singular values of both as histograms.
+      `loss`, `error` (as measured, in inference mode), `learning_rate` and
+      `terminal_phase`, with the number of finished epochs as step; loss and
+      error of the terminal phase once more, so that their curves are marked
+      there; images of the cosines of the class means and of the head, in
+      which a simplex ETF is white off the diagonal; the singular values of
+      both as histograms.
     * `log_dir`: the layout of the panels on the page *Custom Scalars*, and
       the settings of the run for the page *HParams*.
     * `log_dir/metrics.jsonl`: the `logs` of every epoch, one JSON object a
@@ -38,6 +38,8 @@ class NCTensorBoard(NeuralCollapse):
 
     Everything is on disk at the end of each epoch. A training that resumes in
     the same `log_dir` at a later epoch continues the curves where they were.
+    One that starts at the first epoch takes their place; the earlier
+    `metrics.jsonl` is kept, as `metrics.1.jsonl` and so on.
 
     Args:
         log_dir: Directory of this run, made if it does not exist.
@@ -51,7 +53,7 @@ class NCTensorBoard(NeuralCollapse):
         threshold: As in `TerminalPhase`.
         stop_after: As in `TerminalPhase`.
         images_every: Integer, at least so many epochs lie between two images
-            or histograms; the last measured epoch has them too. Defaults to
+            or histograms; the last measurement has them too. Defaults to
             `10`.
         hparams: Dictionary of settings (numbers, strings, booleans) to show
             beside those that are found: loss, head, optimizer and the like.
@@ -106,6 +108,7 @@ class NCTensorBoard(NeuralCollapse):
         self.terminal_phase.on_train_begin(logs)
         self._writers = {}
         self._run_writer = None
+        self._last_measured = self._last_drawn = 0
         self._next_image = 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -126,14 +129,16 @@ class NCTensorBoard(NeuralCollapse):
             self._has_settings = True
         self._write_scalars(step, logs)
         self._rows.write({"epoch": step, **logs})
-        last = step == max(self._measured)
-        if "nc1" in logs and (last or step >= self._next_image):
-            self._next_image = step + self.images_every
-            self._write_geometry(step)
+        if "nc1" in logs:
+            self._last_measured = step
+            if step >= self._next_image:
+                self._write_geometry(step)
 
     def on_train_end(self, logs=None):
         if not self._writers:
             return
+        if self._last_measured > self._last_drawn:
+            self._write_geometry(self._last_measured)
         self._run_writer.finish()
         for writer in (self._run_writer, *self._writers.values()):
             writer.close()
@@ -162,11 +167,19 @@ class NCTensorBoard(NeuralCollapse):
         self._has_settings = bool(earlier)
 
     def _settings(self):
-        model, optimizer = self.model, self.model.optimizer
+        model, head = self.model, self._extractor.head
+        # Under mixed_float16 the loss is scaled by an optimizer around it.
+        optimizer = model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         settings = {
             "model": model.name,
-            "head": type(self._extractor.head).__name__,
+            "head": type(head).__name__,
+            "scale": getattr(head, "scale", None),
             "loss": getattr(model.loss, "name", str(model.loss)),
+            **{
+                name: getattr(model.loss, name, None)
+                for name in ("label_smoothing", "class_reduction", "k", "M")
+            },
             "optimizer": type(optimizer).__name__,
             "learning_rate": self._learning_rate(),
             "momentum": getattr(optimizer, "momentum", None),
@@ -188,14 +201,15 @@ class NCTensorBoard(NeuralCollapse):
                 for tag in METRICS
                 if (key := prefix + log_key(tag)) in logs
             }
-            marked = {"loss": logs.get(prefix + "loss")}
-            accuracy = logged_accuracy(logs, prefix)
-            marked["error"] = None if accuracy is None else 1 - accuracy
-            for tag, value in marked.items():
-                if value is not None:
-                    scalars[tag] = value
-                    if logs["terminal_phase"]:
-                        scalars[f"terminal_phase/{tag}"] = value
+            marked = {}
+            if prefix + "loss" in logs:
+                marked["loss"] = logs[prefix + "loss"]
+            if prefix + log_key("accuracy") in logs:
+                marked["error"] = 1 - logs[prefix + log_key("accuracy")]
+            scalars.update(marked)
+            if logs["terminal_phase"]:
+                for tag, value in marked.items():
+                    scalars[f"terminal_phase/{tag}"] = value
             writer.scalars(step, scalars)
         self._writers[""].scalars(
             step,
@@ -203,6 +217,8 @@ class NCTensorBoard(NeuralCollapse):
         )
 
     def _write_geometry(self, step):
+        self._last_drawn = step
+        self._next_image = step + self.images_every
         for prefix, writer in self._writers.items():
             layer = self.layers[prefix]
             matrices = {"means": layer.centered_means, "weights": layer.kernel}

@@ -1,14 +1,22 @@
+import contextlib
 import dataclasses
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
 
 from nc_keras.callbacks.schedule import measured_epochs
 from nc_keras.features import FeatureExtractor
+from nc_keras.features import validate_lengths
+from nc_keras.labels import class_labels
 from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.metrics.collapse_metrics import evaluate_in_float64
 from nc_keras.metrics.collapse_metrics import last_layer
+from nc_keras.metrics.collapse_metrics import present_classes
+
+_PREFIXES = {"training": "", "validation": "val_"}
 
 
 class NeuralCollapse(keras.callbacks.Callback):
@@ -22,7 +30,11 @@ class NeuralCollapse(keras.callbacks.Callback):
     The accuracy of this measurement is `"nc_accuracy"`, since `"accuracy"` is
     the running mean that Keras logs.
 
-    When a feature is NaN or infinite, training stops, and says so.
+    `CSVLogger` takes its columns from the first epoch it sees: a list of
+    epochs should hold that one.
+
+    When the loss or a feature is NaN or infinite, training stops, and says
+    so; `TerminateOnNonFinite` stops at the very step.
 
     Args:
         x: The training data, as in `nc_keras.measure`.
@@ -78,49 +90,81 @@ class NeuralCollapse(keras.callbacks.Callback):
         self._extractor = None
 
     def on_train_begin(self, logs=None):
-        self._measured = measured_epochs(self.epochs, self.params["epochs"])
+        epochs = self.params["epochs"]
+        self._measured = measured_epochs(self.epochs, epochs)
+        if min(self._measured) > epochs:
+            raise ValueError(
+                f"None of the {epochs} epochs would be measured. "
+                f"Received: epochs={self.epochs!r}."
+            )
+        # What is wrong with head or data is better known now than after an
+        # epoch; some models are only built by their first step.
         if self.model.built:
-            self._find_features()  # A head that is not found is known at once.
+            self._find_features()
+        for name, (x, y) in self._data().items():
+            if y is not None:
+                with _about(name):
+                    self._validate_labels(validate_lengths(x, y))
 
     def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 not in self._measured:
+        logs = {} if logs is None else logs
+        loss = logs.get("loss", 0.0)
+        if epoch + 1 not in self._measured and math.isfinite(loss):
             return
         try:
-            values = self.measure()
+            if not math.isfinite(loss):
+                raise NonFiniteError(f"The loss is {loss}.")
+            logs.update(self.measure())
         except NonFiniteError as error:
-            steps = self.params.get("steps")
-            where = f"Epoch {epoch + 1}" + (f", step {steps}" if steps else "")
-            print(f"{where}: training stops. {error}")
+            # Another callback that stopped here knows the very step.
+            if not self.model.stop_training:
+                steps = self.params.get("steps")
+                where = f"step {steps}" if steps else "its last step"
+                print(f"Epoch {epoch + 1}, {where}: training stops. {error}")
             self.model.stop_training = True
-            return
-        if logs is not None:
-            logs.update(values)
 
     def measure(self) -> dict[str, float]:
         """Measures now, and returns the values under the keys of `logs`."""
         self._find_features()
-        values = self._measure(self.x, self.y, "")
-        if self.validation_data is not None:
-            data = self.validation_data
-            x, y = data if isinstance(data, tuple | list) else (data, None)
-            values.update(self._measure(x, y, "val_", self.train_means))
+        values = {}
+        for name, (x, y) in self._data().items():
+            with _about(name):
+                values.update(self._measure(x, y, _PREFIXES[name]))
         return values
+
+    def _data(self):
+        data = {"training": (self.x, self.y)}
+        if isinstance(self.validation_data, tuple | list):
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(
+                tuple(self.validation_data)
+            )
+            data["validation"] = (x, y)
+        elif self.validation_data is not None:
+            data["validation"] = (self.validation_data, None)
+        return data
+
+    def _validate_labels(self, y):
+        classes = None
+        if self._extractor is not None:
+            classes = self._extractor.kernel.shape[1]
+        labels, classes = class_labels(y, classes)
+        present_classes(np.bincount(labels, minlength=classes), self.missing)
 
     def _find_features(self):
         if self._extractor is None or self._extractor.model is not self.model:
             self._extractor = FeatureExtractor(self.model, self.head)
 
-    def _measure(self, x, y, prefix, train_means=None):
+    def _measure(self, x, y, prefix):
         features, labels = self._extractor(x, y, self.batch_size)
         layer = last_layer(
             features,
             labels,
             self._extractor.kernel,
             self._extractor.bias,
-            train_means=train_means,
+            train_means=self.train_means if prefix else None,
             missing=self.missing,
         )
-        if train_means is None:
+        if not prefix:
             self.train_means = layer.examples.means
         values = evaluate_in_float64(layer)
         # The features themselves are not kept until the next measurement.
@@ -128,6 +172,15 @@ class NeuralCollapse(keras.callbacks.Callback):
             layer, examples=None, within_variance=None
         )
         return {prefix + log_key(tag): v for tag, v in values.items()}
+
+
+@contextlib.contextmanager
+def _about(name):
+    """Says of an error which data it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise type(error)(f"In the {name} data: {error}") from error
 
 
 def log_key(tag: str) -> str:

@@ -1,24 +1,16 @@
-from collections.abc import Mapping
+import warnings
 
 import keras
 
 from nc_keras.callbacks.neural_collapse import log_key
 
 _ACCURACIES = (
+    log_key("accuracy"),
     "accuracy",
     "acc",
     "sparse_categorical_accuracy",
     "categorical_accuracy",
-    log_key("accuracy"),
 )
-
-
-def logged_accuracy(
-    logs: Mapping[str, float], prefix: str = ""
-) -> float | None:
-    """The accuracy in `logs`: Keras' own, else the measured one, or `None`."""
-    keys = (prefix + key for key in _ACCURACIES)
-    return next((logs[key] for key in keys if key in logs), None)
 
 
 class TerminalPhase(keras.callbacks.Callback):
@@ -90,6 +82,7 @@ class TerminalPhase(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.epoch = None
         self._key = self.monitor
+        self._judged = False
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
@@ -105,18 +98,26 @@ class TerminalPhase(keras.callbacks.Callback):
         ):
             self.model.stop_training = True
 
+    def on_train_end(self, logs=None):
+        if not self._judged:
+            warnings.warn(
+                f"No epoch had {self._key!r} in its logs, so the terminal "
+                "phase was not looked for. Place `TerminalPhase` after "
+                "`NeuralCollapse`.",
+                stacklevel=2,
+            )
+
     def _accuracy(self, logs):
-        measured = log_key("accuracy")
         if self._key is None:
-            keys = (measured, *_ACCURACIES)
-            self._key = next((key for key in keys if key in logs), None)
-        if self._key == measured:
-            return logs.get(measured, 0.0)
-        if self._key not in logs:
+            self._key = next((key for key in _ACCURACIES if key in logs), None)
+        if self._key in logs:
+            self._judged = True
+            return logs[self._key]
+        if self._key != log_key("accuracy"):
             raise ValueError(
                 "`TerminalPhase` needs the training accuracy. Compile the "
                 'model with `metrics=["accuracy"]`, or place this callback '
                 "after `NeuralCollapse`. "
                 f"Received: monitor={self.monitor!r}, logs with {list(logs)}."
             )
-        return logs[self._key]
+        return 0.0  # Not measured in this epoch.

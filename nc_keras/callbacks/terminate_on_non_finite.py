@@ -1,11 +1,13 @@
 import math
 import os
+import pathlib
 
 import keras
 import numpy as np
 from keras import ops
 
 from nc_keras.writers.files import replace_atomically
+from nc_keras.writers.files import writable_directory
 
 
 class TerminateOnNonFinite(keras.callbacks.Callback):
@@ -53,6 +55,8 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         self.checkpoint = checkpoint
 
     def on_train_begin(self, logs=None):
+        if self.checkpoint:
+            writable_directory(pathlib.Path(self.checkpoint).parent)
         self.failed_at = None
         self._epoch = 0
         self._good_epoch = None

@@ -1,7 +1,10 @@
+import operator
 from typing import Any
 
 import keras
 from keras import ops
+
+from nc_keras.layers.lengths import lengths
 
 
 @keras.saving.register_keras_serializable(package="nc_keras")
@@ -53,11 +56,11 @@ class WeightNormDense(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not isinstance(units, int) or units <= 0:
+        if not hasattr(units, "__index__") or units <= 0:
             raise ValueError(
                 f"`units` must be a positive integer. Received: units={units}."
             )
-        self.units = units
+        self.units = operator.index(units)
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -75,7 +78,7 @@ class WeightNormDense(keras.layers.Layer):
         self.g = self.add_weight(
             name="g",
             shape=(self.units,),
-            initializer=lambda shape, dtype: ops.norm(self.v, axis=0),
+            initializer=lambda shape, dtype: lengths(self.v, axis=0),
             autocast=False,
         )
         if self.use_bias:
@@ -91,7 +94,7 @@ class WeightNormDense(keras.layers.Layer):
     @property
     def kernel(self) -> Any:
         """`g v / ||v||`, shape `(D, units)`, at full precision."""
-        return ops.multiply(self.v, self.g / ops.norm(self.v, axis=0))
+        return ops.multiply(self.v, self.g / lengths(self.v, axis=0))
 
     def call(self, inputs):
         kernel = ops.cast(self.kernel, self.compute_dtype)

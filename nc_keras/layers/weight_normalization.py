@@ -3,6 +3,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from nc_keras.layers.lengths import lengths
+
 # Axes of the kernel that are summed over for one output.
 _INPUT_AXES = {
     keras.layers.Dense: (0,),
@@ -80,7 +82,7 @@ class WeightNormalization(keras.layers.Wrapper):
                 1 if axis in self._axes else size
                 for axis, size in enumerate(shape)
             ],
-            initializer=lambda shape, dtype: self._norm(self.layer.kernel),
+            initializer=lambda shape, dtype: self._lengths(self.layer.kernel),
             autocast=False,
         )
 
@@ -88,7 +90,7 @@ class WeightNormalization(keras.layers.Wrapper):
     def kernel(self) -> Any:
         """`g v / ||v||`, in the shape of the wrapped layer's kernel."""
         v = ops.cast(self.layer.kernel, self.g.dtype)
-        return ops.multiply(v, self.g / self._norm(v))
+        return ops.multiply(v, self.g / self._lengths(v))
 
     @property
     def bias(self) -> Any:
@@ -100,11 +102,15 @@ class WeightNormalization(keras.layers.Wrapper):
         # that gradients flow through to v and g on every backend.
         variables = [(v, v.value) for v in self.layer.variables]
         kernel = (self.layer.kernel, self.kernel)
-        with keras.StatelessScope(state_mapping=[*variables, kernel]):
-            return self.layer(inputs, **kwargs)
+        scope = keras.StatelessScope([*variables, kernel], collect_losses=True)
+        with scope:
+            outputs = self.layer(inputs, **kwargs)
+        for loss in scope.losses:
+            self.add_loss(loss)
+        return outputs
 
     def compute_output_shape(self, input_shape):
         return self.layer.compute_output_shape(input_shape)
 
-    def _norm(self, v):
-        return ops.sqrt(ops.sum(ops.square(v), axis=self._axes, keepdims=True))
+    def _lengths(self, v):
+        return lengths(v, axis=self._axes, keepdims=True)

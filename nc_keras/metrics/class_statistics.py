@@ -162,6 +162,11 @@ def blocks(features: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
 def validate_features(features: Any, labels: np.ndarray) -> np.ndarray:
     """Returns features of shape `(N, D)`, or says why they are not."""
     features = np.asarray(features)
+    if features.dtype.kind in "cOSUMm":
+        raise ValueError(
+            "Features must be real numbers. "
+            f"Received: features of dtype {features.dtype}."
+        )
     if features.ndim != 2 or not features.size:
         raise ValueError(
             "Features must be an array of shape (N, D) with N, D > 0. "

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from nc_keras import geometry
-from nc_keras.labels import one_hot
+from nc_keras.labels import one_hot_rows
 from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
 from nc_keras.metrics.last_layer import LastLayer
@@ -198,22 +198,14 @@ class CollapseMetric(keras.metrics.Metric):
         }
 
     def _one_hot(self, y_true, features):
-        labels = ops.convert_to_tensor(y_true)
-        received = (
-            f"Received: labels of shape {tuple(labels.shape)} and features of "
-            f"shape {tuple(features.shape)}."
-        )
-        if len(features.shape) != 2:
+        if len(features.shape) != 2 or (
+            self._built and features.shape[1] != self.sums.shape[1]
+        ):
+            dim = self.sums.shape[1] if self._built else "D"
             raise ValueError(
-                f"Features must have the shape (batch_size, D). {received}"
+                f"Features must have the shape (batch_size, {dim}). "
+                f"Received: features of shape {tuple(features.shape)}."
             )
-        if len(labels.shape) == 2 and labels.shape[1] == self.num_classes:
-            return ops.cast(labels, self.dtype)
-        if len(labels.shape) == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if len(labels.shape) != 1:
-            raise ValueError(
-                "Labels must be integers of shape (batch_size,) or one-hot of "
-                f"shape (batch_size, {self.num_classes}). {received}"
-            )
-        return one_hot(labels, self.num_classes, self.dtype)
+        outputs = ops.zeros_like(features[:, :1])
+        outputs = ops.repeat(outputs, self.num_classes, axis=1)
+        return one_hot_rows(ops.convert_to_tensor(y_true), outputs)

@@ -41,7 +41,8 @@ def collapse_metrics(
             set, when `features` are those of a test set. `nc4` then refers
             to them, and `ncc_accuracy` is added.
         missing: `"raise"`, or `"skip"` to leave classes without examples out
-            of the geometry. Defaults to `"raise"`.
+            of what is measured on the features. What is measured on the head
+            alone keeps all its classes. Defaults to `"raise"`.
 
     Returns:
         Dictionary from tags (`"nc1"`, ...) to floats. A value is NaN or
@@ -132,7 +133,8 @@ def last_layer(
         variances=statistics.squares[present] / statistics.counts[present],
         counts=statistics.counts[present],
         within_variance=within_variance,
-        kernel=None if kernel is None else kernel[present],
+        kernel=kernel,
+        classes=present if len(present) < num_classes else None,
         examples=Examples(
             features,
             labels,
@@ -183,7 +185,8 @@ def metrics_from_statistics(
         variances=statistics.squares[present] / statistics.counts[present],
         counts=statistics.counts[present],
         within_variance=statistics.within_variance,
-        kernel=None if kernel is None else kernel[present],
+        kernel=kernel,
+        classes=present if len(present) < len(statistics.counts) else None,
     )
     return evaluate_in_float64(layer)
 
@@ -253,8 +256,18 @@ def _validate_shapes(features, num_classes, kernel, train_means):
             "as in `keras.layers.Dense`; pass the transpose of a (C, D) "
             f"matrix. Received: kernel of shape {kernel.T.shape}."
         )
-    if train_means is not None and np.shape(train_means) != (num_classes, dim):
+    if train_means is None:
+        return
+    train_means = np.asarray(train_means, "float64")
+    if train_means.shape != (num_classes, dim):
         raise ValueError(
             f"`train_means` must have the shape (C, D) = ({num_classes}, "
-            f"{dim}). Received: shape {np.shape(train_means)}."
+            f"{dim}). Received: shape {train_means.shape}."
+        )
+    whole = np.isfinite(train_means).all(axis=1)
+    if whole.sum() < 2 or not np.isnan(train_means[~whole]).all():
+        raise NonFiniteError(
+            "`train_means` must be finite, but for rows of NaN of classes "
+            "that the training set lacks, and at least two must be left. "
+            f"Received: {(~whole).sum()} rows that are not finite."
         )

@@ -25,6 +25,8 @@ class LastLayer:
         within_variance: Function from directions `(k, D)` to
             `v' Sigma_W v`, `(k,)`.
         kernel: `(C, D)`, one row of the head's weights a class, or `None`.
+        classes: The rows of `kernel` that `means` belong to, where not every
+            class has examples, else `None`.
         xp: `numpy` or `keras.ops`.
         examples: The `Examples` behind the statistics, or `None`.
         train_means: `(C, D)`, where the examples are not the ones that the
@@ -36,6 +38,7 @@ class LastLayer:
     counts: Any
     within_variance: Callable[[Any], Any]
     kernel: Any = None
+    classes: Any = None
     xp: Any = np
     examples: Examples | None = None
     train_means: Any = None
@@ -48,6 +51,13 @@ class LastLayer:
     def centered_means(self) -> Any:
         """`M`: the class means minus the mean of the class means."""
         return self.means - self.xp.mean(self.means, axis=0)
+
+    @property
+    def kernel_of_means(self) -> Any:
+        """The rows of `kernel` that belong to the rows of `means`."""
+        if self.classes is None:
+            return self.kernel
+        return self.kernel[self.classes]
 
     @cached_property
     def principal_directions(self) -> tuple[Any, Any]:

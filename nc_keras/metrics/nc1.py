@@ -5,6 +5,8 @@ from typing import Any
 from nc_keras.metrics.last_layer import LastLayer
 from nc_keras.metrics.registry import metric
 
+_BLOCK = 2**22  # numbers in a block of differences of class means
+
 
 @metric("nc1")
 def nc1(layer: LastLayer) -> Any:
@@ -39,12 +41,17 @@ def nc1_cdnv(layer: LastLayer) -> Any:
     The mean over pairs of classes of
     `(v_c + v_c') / (2 ||mu_c - mu_c'||^2)`, `v_c = mean ||h - mu_c||^2`.
     """
-    xp, classes = layer.xp, layer.num_classes
-    products = layer.centered_means @ xp.transpose(layer.centered_means)
-    squares = xp.diagonal(products)
-    distances = squares[:, None] + squares - 2 * products
-    variances = (layer.variances[:, None] + layer.variances) / 2
-    # On the diagonal the distance is zero: 1 stands in, to be left out.
-    same = xp.eye(classes, dtype=products.dtype)
-    ratios = variances / (distances * (1 - same) + same)
-    return xp.sum(ratios * (1 - same)) / (classes * (classes - 1))
+    xp, means, variances = layer.xp, layer.means, layer.variances
+    classes, dim = means.shape
+    total = 0.0
+    # Differences, not |a|^2 + |b|^2 - 2ab, which cancels for close means.
+    rows = max(1, _BLOCK // (classes * dim))
+    for start in range(0, classes, rows):
+        block = slice(start, start + rows)
+        distances = xp.sum((means[block, None] - means) ** 2, axis=-1)
+        same = xp.eye(classes, dtype=distances.dtype)[block]
+        ratios = (variances[block, None] + variances) / 2
+        # On the diagonal the distance is zero: 1 stands in, to be left out.
+        ratios = ratios / (distances * (1 - same) + same)
+        total = total + xp.sum(ratios * (1 - same))
+    return total / (classes * (classes - 1))

@@ -11,7 +11,8 @@ from nc_keras.metrics.registry import metric
 def nc3(layer: LastLayer) -> Any:
     """`||W/||W|| - M/||M||||_F^2`, of Papyan et al. 2020, Figure 5."""
     xp = layer.xp
-    weights = layer.kernel / xp.sqrt(xp.sum(layer.kernel**2))
+    weights = layer.kernel_of_means
+    weights = weights / xp.sqrt(xp.sum(weights**2))
     means = layer.centered_means / xp.sqrt(xp.sum(layer.centered_means**2))
     return xp.sum((weights - means) ** 2)
 
@@ -19,5 +20,5 @@ def nc3(layer: LastLayer) -> Any:
 @metric("nc3_duality", "kernel")
 def nc3_duality(layer: LastLayer) -> Any:
     """Distance of `W M'` to the simplex ETF, of Zhu et al. 2021."""
-    products = layer.kernel @ layer.xp.transpose(layer.centered_means)
-    return etf_distance(products, layer.xp)
+    means = layer.xp.transpose(layer.centered_means)
+    return etf_distance(layer.kernel_of_means @ means, layer.xp)

@@ -40,7 +40,7 @@ def make_head(head: str | keras.layers.Layer, num_classes: int) -> Any:
     num_classes = geometry.validate_num_classes(num_classes)
     if isinstance(head, keras.layers.Layer):
         return head
-    if head not in HEADS:
+    if not isinstance(head, str) or head not in HEADS:
         close = difflib.get_close_matches(str(head), HEADS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import os
@@ -12,7 +13,9 @@ class JSONLinesWriter:
 
     Every line is flushed as it is written. A run that resumes at an epoch
     takes back the lines from that epoch on, and a line that was cut short
-    when a process was killed, so that no epoch appears twice.
+    when a process was killed, so that no epoch appears twice. A run that
+    starts at the first epoch keeps the file of an earlier one under another
+    name: `metrics.jsonl` becomes `metrics.1.jsonl`.
 
     Args:
         path: The file.
@@ -30,6 +33,8 @@ class JSONLinesWriter:
 
     def __init__(self, path: str | os.PathLike, first_epoch: int = 1):
         self.path = pathlib.Path(path)
+        if first_epoch == 1 and read_json_lines(self.path):
+            self.path.rename(_free_name(self.path))
         self.earlier = [
             row
             for row in read_json_lines(self.path)
@@ -59,3 +64,8 @@ def read_json_lines(path: str | os.PathLike) -> list[dict]:
         return []
     whole, _, _ = path.read_text().rpartition("\n")
     return [json.loads(line) for line in whole.splitlines()]
+
+
+def _free_name(path):
+    names = (path.with_suffix(f".{i}{path.suffix}") for i in itertools.count(1))
+    return next(name for name in names if not name.exists())

@@ -86,7 +86,7 @@ def test_events_and_json_lines_hold_what_the_history_holds(digits, tmp_path):
             assert kept == values
     np.testing.assert_allclose(
         list(series(train, "error").values()),
-        1 - np.array(history["accuracy"]),
+        1 - np.array(history["nc_accuracy"]),
         atol=1e-6,
     )
     np.testing.assert_allclose(
@@ -170,6 +170,7 @@ def test_layout_and_hparams_are_written_once(digits, tmp_path):
         "model": "mlp",
         "head": "Dense",
         "loss": "mse",
+        "class_reduction": "mean",
         "optimizer": "SGD",
         "learning_rate": pytest.approx(0.05),
         "momentum": 0.9,
@@ -236,6 +237,9 @@ def test_stop_after_and_nothing_lost_when_killed(digits, tmp_path):
     )
     assert len(history["loss"]) == panels.terminal_phase.epoch + 1
     assert len(kill.rows) == len(kill.nc1) == 1
+    # The last measurement is drawn, however early training stopped.
+    images = read(tmp_path / "train").Tensors("cosines/means")
+    assert images[-1].step == len(history["loss"])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")

@@ -150,3 +150,42 @@ def test_bad_data_are_refused(digits, x, y, message):
         )
     with pytest.raises(ValueError, match="Received: epochs=0"):
         NeuralCollapse(images, labels, epochs=0)
+
+
+def test_bad_data_are_refused_before_training_and_named(digits):
+    x, y = digits[0][:200], digits[1][:200]
+    bad = np.where(y == 3, 12, y)
+    for data, name in (
+        ((x, bad, (x, y)), "training"),
+        ((x, y, (x, bad)), "validation"),
+    ):
+        history = keras.callbacks.History()
+        with pytest.raises(ValueError, match=f"In the {name} data.*label 12"):
+            compiled().fit(
+                x, y, callbacks=[history, NeuralCollapse(*data)], verbose=0
+            )
+        assert not history.epoch
+    with pytest.raises(ValueError, match="None of the 3 epochs"):
+        compiled().fit(
+            x,
+            y,
+            epochs=3,
+            callbacks=[NeuralCollapse(x, y, epochs=[50])],
+            verbose=0,
+        )
+
+
+def test_a_non_finite_loss_stops_between_measurements(digits, capsys):
+    x, y = digits[0][:200], digits[1][:200]
+    model = compiled()
+    history = model.fit(
+        x * np.where(np.arange(200) == 9, np.inf, 1)[:, None, None, None],
+        y,
+        epochs=5,
+        batch_size=50,
+        callbacks=[NeuralCollapse(x, y, (x, y, None), epochs=[5])],
+        verbose=0,
+    ).history
+    assert len(history["loss"]) == 1
+    printed = capsys.readouterr().out
+    assert "Epoch 1, step 4: training stops. The loss is nan." in printed

@@ -89,6 +89,14 @@ def test_between_measurements_nothing_is_judged():
     assert terminal.epoch == 4
 
 
+def test_a_measurement_that_never_comes_is_told():
+    terminal = TerminalPhase(monitor="nc_accuracy")
+    feed(terminal, [1.0, 1.0])
+    assert terminal.epoch is None
+    with pytest.warns(UserWarning, match="No epoch had 'nc_accuracy'"):
+        terminal.on_train_end()
+
+
 def test_monitor_and_errors():
     terminal = TerminalPhase(monitor="my_accuracy")
     feed(terminal, [1.0], key="my_accuracy")

@@ -81,6 +81,12 @@ def test_weights_that_broke_at_the_last_step_are_not_good(digits, tmp_path):
     assert not path.exists()
 
 
+def test_a_folder_that_does_not_exist_is_made(digits, tmp_path):
+    path = tmp_path / "new" / "good.weights.h5"
+    fit(digits, TerminateOnNonFinite(path), epoch=99, step=1, epochs=1)
+    assert path.exists()
+
+
 def test_bad_suffix():
     with pytest.raises(ValueError, match="Received: checkpoint='model.pt'"):
         TerminateOnNonFinite("model.pt")

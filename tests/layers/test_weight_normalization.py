@@ -102,6 +102,32 @@ def test_mixed_precision(rng):
     np.testing.assert_allclose(after, before, atol=0.05)
 
 
+def test_a_filter_of_zeros_stays_zero_and_can_leave(rng):
+    x = rng.normal(size=(2, 6)).astype("float32")
+    wrapped = WeightNormalization(
+        keras.layers.Dense(3, kernel_initializer="zeros")
+    )
+    np.testing.assert_array_equal(to_numpy(wrapped(x)), 0.0)
+    grads = gradients(wrapped, x, lambda f: ops.sum(f))
+    assert all(np.isfinite(g).all() for g in grads)
+    assert max(np.abs(g).max() for g in grads[:2]) > 0
+
+
+def test_losses_of_the_layer_are_kept(rng):
+    x = rng.normal(size=(2, 6)).astype("float32")
+    layer = keras.layers.Dense(3, activity_regularizer="l2")
+    layer(x)
+    expected = float(layer.losses[0])
+    wrapped = WeightNormalization(
+        keras.layers.Dense(3, activity_regularizer="l2")
+    )
+    wrapped.build(x.shape)
+    wrapped.layer.set_weights(layer.get_weights())
+    wrapped.g.assign(np.linalg.norm(layer.get_weights()[0], axis=0)[None])
+    wrapped(x)
+    np.testing.assert_allclose(float(sum(wrapped.losses)), expected, rtol=1e-5)
+
+
 def test_refuses_a_layer_without_one_kernel():
     with pytest.raises(ValueError, match="of type BatchNormalization"):
         WeightNormalization(keras.layers.BatchNormalization())

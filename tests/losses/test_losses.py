@@ -135,11 +135,39 @@ def test_a_label_that_names_no_class_gives_nan_not_a_number(name, label):
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize(
+    "row",
+    [[0, 0, 0], [1, 1, 0], [2, 0, -1], [0.5, 0.5, 0], [1, float("nan"), 0]],
+)
+def test_a_row_that_is_not_one_hot_gives_nan_not_a_number(name, row):
+    loss = LOSSES[name]()
+    labels = np.array([row, [0, 1, 0]], "float32")
+    assert np.isnan(float(loss(labels, np.ones((2, 3)))))
+    assert np.isfinite(float(loss(labels[1:], np.ones((1, 3)))))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_dtype_that_cannot_hold_every_class_is_refused(name):
+    loss = LOSSES[name](dtype="bfloat16")
+    assert np.isfinite(float(loss(np.array([255]), np.ones((1, 256)))))
+    with pytest.raises(ValueError, match="bfloat16 cannot tell 300 classes"):
+        loss(np.array([257]), np.ones((1, 300)))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
     "labels, outputs",
-    [((6, 4), (6, 5)), ((6, 5, 2), (6, 5)), ((6,), (6, 1)), ((6,), (6,))],
+    [
+        ((6, 4), (6, 5)),
+        ((6, 5, 2), (6, 5)),
+        ((6,), (6, 1)),
+        ((6,), (6,)),
+        ((1,), (6, 5)),
+        ((1, 5), (6, 5)),
+        ((5, 1), (6, 5)),
+    ],
 )
 def test_shapes_that_do_not_fit(name, labels, outputs):
-    with pytest.raises(ValueError, match="Received: y_true.shape="):
+    with pytest.raises(ValueError, match="Received: labels of shape"):
         LOSSES[name]()(np.zeros(labels), np.zeros(outputs))
 
 

@@ -53,7 +53,13 @@ def test_nan_until_every_class_was_seen_and_after_bad_input():
     assert np.isnan(metric.result()["nc1"])
     metric.update_state(y, h)
     assert metric.result()["nc1"] > 0
-    for bad_y, bad_h in (([10], h[:1]), ([0], h[:1] * np.nan), ([-1], h[:1])):
+    for bad_y, bad_h in (
+        ([10], h[:1]),
+        ([0], h[:1] * np.nan),
+        ([-1], h[:1]),
+        (np.ones((1, 10)), h[:1]),
+        (np.zeros((1, 10)), h[:1]),
+    ):
         metric.reset_state()
         metric.update_state(y, h)
         metric.update_state(np.array(bad_y), bad_h)
@@ -114,8 +120,13 @@ def test_config_and_shapes():
         metric.update_state(np.zeros((5, 3)), np.zeros((5, 2)))
     with pytest.raises(ValueError, match=r"features of shape \(5, 2, 2\)"):
         metric.update_state(np.zeros(5), np.zeros((5, 2, 2)))
+    with pytest.raises(ValueError, match=r"labels of shape \(4,\)"):
+        metric.update_state(np.zeros(4), np.zeros((5, 2)))
     with pytest.raises(ValueError, match="No example"):
         metric.statistics()
+    metric.update_state(np.arange(4), np.ones((4, 2)))
+    with pytest.raises(ValueError, match=r"\(batch_size, 2\).*\(4, 3\)"):
+        metric.update_state(np.arange(4), np.ones((4, 3)))
 
 
 def test_state_does_not_grow_with_the_examples():

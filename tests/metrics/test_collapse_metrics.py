@@ -159,6 +159,17 @@ def test_equal_class_means_give_nan_or_infinity_not_a_number():
     assert np.isnan(values["nc2_equinorm_means"])
 
 
+@pytest.mark.parametrize("eps", [1e-3, 1e-6, 1e-9])
+def test_two_means_close_to_each_other(eps):
+    means = np.array([[0.0, 0], [eps, 0], [1, 0], [0, 1]])
+    spread = 1e-3 * eps * np.array([[1.0, 0], [-1, 0]])
+    h = (means[:, None] + spread).reshape(-1, 2)
+    y = np.repeat(np.arange(4), 2)
+    value = collapse_metrics(h, y)["nc1_cdnv"]
+    # The close pair, counted in both orders, outweighs all others.
+    np.testing.assert_allclose(value, 2 * 1e-6 / 12, rtol=1e-5)
+
+
 def test_missing_classes_are_named_or_skipped_on_request():
     h, y, kernel, bias = draw("balanced")
     keep = (y != 3) & (y != 7)
@@ -172,6 +183,11 @@ def test_missing_classes_are_named_or_skipped_on_request():
     )
     for tag in ("nc4", "accuracy"):
         expected.pop(tag)  # the head may still decide for an absent class
+    # What is measured on the head alone keeps all its classes.
+    whole = collapse_metrics(h, y, kernel, bias)
+    for tag in whole:
+        if tag == "nc0" or tag.endswith("_weights"):
+            expected[tag] = whole[tag]
     assert_close(values, expected, 1e-9)
     decided = np.argmax(h[keep] @ kernel + bias, axis=1)
     assert values["accuracy"] == np.mean(decided == y[keep])
@@ -242,6 +258,14 @@ def test_bad_shapes():
         collapse_metrics(h[:0], y)
     with pytest.raises(ValueError, match="train_means.*shape"):
         collapse_metrics(h, y, kernel, train_means=np.zeros((10, 3)))
+    means = np.ones((10, 64))
+    means[3, 5] = np.nan
+    with pytest.raises(NonFiniteError, match="1 rows that are not finite"):
+        collapse_metrics(h, y, kernel, train_means=means)
+    with pytest.raises(NonFiniteError, match="10 rows"):
+        collapse_metrics(h, y, kernel, train_means=means * np.nan)
+    with pytest.raises(ValueError, match="dtype complex"):
+        collapse_metrics(h * 1j, y)
     with pytest.raises(ValueError, match="Received: num_classes=1"):
         collapse_metrics(h, np.zeros(1000, int))
 

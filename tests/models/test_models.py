@@ -84,8 +84,9 @@ def test_same_seed_same_body_for_every_head():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="Did you mean 'linear'.*'lineer'"):
         MLP((4,), 3, head="lineer")
-    with pytest.raises(ValueError, match="Received: head=3"):
-        MLP((4,), 3, head=3)
+    for head in (3, ["linear"]):
+        with pytest.raises(ValueError, match="Received: head="):
+            MLP((4,), 3, head=head)
     with pytest.raises(ValueError, match="Received: num_classes=1"):
         MLP((4,), 1)
     with pytest.raises(ValueError, match="Received: widths="):

@@ -38,5 +38,14 @@ def test_resume_takes_back_later_rows_and_a_cut_line(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_run_from_the_start_keeps_the_earlier_file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    for run in range(3):
+        JSONLinesWriter(path).write({"epoch": 1, "run": run})
+    names = ("rows.1.jsonl", "rows.2.jsonl", "rows.jsonl")
+    kept = [read_json_lines(tmp_path / name)[0]["run"] for name in names]
+    assert kept == [0, 1, 2]
+
+
 def test_no_file_has_no_rows(tmp_path):
     assert read_json_lines(tmp_path / "none.jsonl") == []
