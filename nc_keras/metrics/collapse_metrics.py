@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -128,21 +129,16 @@ def last_layer(
             total += np.sum((residuals @ directions.T) ** 2, axis=0)
         return total / len(features)
 
-    return LastLayer(
-        means=statistics.means[present],
-        variances=statistics.squares[present] / statistics.counts[present],
-        counts=statistics.counts[present],
-        within_variance=within_variance,
-        kernel=kernel,
-        classes=present if len(present) < num_classes else None,
-        examples=Examples(
-            features,
-            labels,
-            np.asarray(means, "float64"),
-            kernel,
-            0.0 if bias is None else bias,
-        ),
-        train_means=train_means,
+    examples = Examples(
+        features,
+        labels,
+        np.asarray(means, "float64"),
+        kernel,
+        0.0 if bias is None else bias,
+    )
+    layer = _of_present(statistics, present, kernel, within_variance)
+    return dataclasses.replace(
+        layer, examples=examples, train_means=train_means
     )
 
 
@@ -180,15 +176,9 @@ def metrics_from_statistics(
     kernel, _ = _validate_head(kernel, None)
     present = present_classes(statistics.counts, missing)
     _validate_shapes(statistics.means, len(statistics.counts), kernel, None)
-    layer = LastLayer(
-        means=statistics.means[present],
-        variances=statistics.squares[present] / statistics.counts[present],
-        counts=statistics.counts[present],
-        within_variance=statistics.within_variance,
-        kernel=kernel,
-        classes=present if len(present) < len(statistics.counts) else None,
+    return evaluate_in_float64(
+        _of_present(statistics, present, kernel, statistics.within_variance)
     )
-    return evaluate_in_float64(layer)
 
 
 def evaluate_in_float64(layer: LastLayer) -> dict[str, float]:
@@ -220,6 +210,19 @@ def present_classes(counts: np.ndarray, missing: str = "raise") -> np.ndarray:
         "Every class needs an example, and at least two are needed."
         f"{hint} Received: no example of {len(absent)} of {len(counts)} "
         f"classes: {names}."
+    )
+
+
+def _of_present(statistics, present, kernel, within_variance):
+    """The last layer with the classes that have examples."""
+    counts = statistics.counts[present]
+    return LastLayer(
+        means=statistics.means[present],
+        variances=statistics.squares[present] / counts,
+        counts=counts,
+        within_variance=within_variance,
+        kernel=kernel,
+        classes=None if len(present) == len(statistics.counts) else present,
     )
 
 
