@@ -232,6 +232,11 @@ def _batches(dataset):
     """Yields the batches of a dataset, in order."""
     batches = dataset
     if isinstance(dataset, keras.utils.PyDataset):
+        if dataset.num_batches is None:
+            raise ValueError(
+                "A dataset to measure must have an end. Received: a "
+                "PyDataset with num_batches=None."
+            )
         batches = map(dataset.__getitem__, range(dataset.num_batches))
     elif not hasattr(dataset, "__iter__") or hasattr(dataset, "shape"):
         raise ValueError(

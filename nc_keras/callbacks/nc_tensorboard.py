@@ -1,4 +1,5 @@
 import math
+import numbers
 import os
 import pathlib
 from collections.abc import Iterable
@@ -60,6 +61,7 @@ class NCTensorBoard(NeuralCollapse):
 
     Raises:
         OSError: If `log_dir` cannot be written to.
+        ValueError: If `hparams` holds other values, and as `NeuralCollapse`.
 
     Example:
 
@@ -94,6 +96,12 @@ class NCTensorBoard(NeuralCollapse):
         self.log_dir = pathlib.Path(log_dir)
         self.images_every = images_every
         self.hparams = hparams or {}
+        for name, value in self.hparams.items():
+            if not isinstance(value, str | numbers.Real):
+                raise ValueError(
+                    "`hparams` must be numbers, strings or booleans. "
+                    f"Received: hparams[{name!r}]={value!r}."
+                )
         self.terminal_phase = TerminalPhase(
             threshold, log_key("accuracy"), stop_after
         )

@@ -254,6 +254,11 @@ def test_a_directory_that_cannot_be_written(digits, tmp_path):
             fit(panels_for(digits, tmp_path / "run"), digits, epochs=1)
 
 
+def test_hparams_that_tensorboard_cannot_show(digits, tmp_path):
+    with pytest.raises(ValueError, match=r"Received: hparams\['w'\]=\(1, 2\)"):
+        panels_for(digits, tmp_path, hparams={"w": (1, 2)})
+
+
 def test_cosine_image_is_white_for_a_simplex():
     frame = nc_keras.geometry.simplex_etf(4, 8, seed=0)
     pixels = cosine_image(frame, size=8)
