@@ -33,6 +33,23 @@ def test_batches_give_the_golden_values(name, batch_size):
     assert set(metric.result()) == set(nc_keras.metrics.collapse_metrics(h, y))
 
 
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_what_a_compiled_function_computes(name):
+    h, y, kernel, _ = draw(name)
+    metric = CollapseMetric(kernel.shape[1])
+    for start in range(0, len(h), 37):
+        rows = slice(start, start + 37)
+        metric.update_state(y[rows], h[rows])
+    exact = metric.result(kernel)
+    kernel = ops.convert_to_tensor(kernel)
+    on_device = {
+        tag: float(value)
+        for tag, value in metric._result_on_device(kernel).items()
+    }
+    assert set(on_device) == set(exact)
+    assert_close(on_device, exact, rtol=1e-5, atol=1e-6)
+
+
 def test_weights_one_hot_and_reset():
     h, y, _, _ = draw("balanced")
     twice = CollapseMetric(10)
