@@ -164,6 +164,7 @@ def test_fashion_mnist(fashion_dir, tmp_path):
     result = run(
         "fashion_mnist",
         *("--per-class", 100, "--epochs", 6, "--widths", 64),
+        *("--batch-size", 32, "--learning-rate", 0.05),
         *("--data-dir", fashion_dir, "--output", tmp_path),
         *("--heads", "linear", "weight_norm", "--loss", "mse"),
     )
