@@ -123,7 +123,7 @@ class ClassStatistics:
                 f"{other.means.shape}."
             )
         counts = self.counts + other.counts
-        share = other.counts / np.maximum(counts, 1)
+        share = other.counts / np.where(counts == 0, 1, counts)
         shift = other.means - self.means
         weights = self.counts * share
         scatter = None

@@ -133,7 +133,7 @@ class CollapseMetric(keras.metrics.Metric):
                 "A feature was NaN or infinite, or a label was not in "
                 f"0 .. {self.num_classes - 1}."
             )
-        shifts = sums / np.maximum(counts, 1)[:, None]
+        shifts = sums / np.where(counts == 0, 1.0, counts)[:, None]
         return ClassStatistics(
             counts=counts,
             means=references + shifts,
@@ -174,7 +174,8 @@ class CollapseMetric(keras.metrics.Metric):
 
     def _result_on_device(self, kernel):
         # Without this an SVD would meet the NaN of a class not yet seen.
-        counts = ops.maximum(self.counts, 1)
+        counts = ops.convert_to_tensor(self.counts)
+        counts = ops.where(counts == 0, 1.0, counts)
         shifts = self.sums / counts[:, None]
         scatter = self.scatter - ops.matmul(ops.transpose(self.sums), shifts)
         squares = self.squares - ops.sum(self.sums * shifts, axis=1)

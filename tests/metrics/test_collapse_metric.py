@@ -57,6 +57,24 @@ def test_weights_one_hot_and_reset():
     h3, y3 = (np.concatenate([a, a[y == 0], a[y == 0]]) for a in (h, y))
     expected = nc_keras.metrics.collapse_metrics(h3, y3)
     assert_close(twice.result(), expected, 1e-6)
+    # Only ratios of weights count, also where they sum to less than one.
+    small = CollapseMetric(10)
+    for rows in (slice(0, 300), slice(300, None)):
+        weights = np.where(y[rows] == 0, 3, 1) * 1e-3
+        small.update_state(y[rows], h[rows], sample_weight=weights)
+    assert_close(small.result(), expected, 1e-5)
+    on_device = small._result_on_device(None)
+    assert_close({t: float(v) for t, v in on_device.items()}, expected, 1e-4)
+    halves = []
+    for rows in (slice(0, 300), slice(300, None)):
+        half = CollapseMetric(10)
+        weights = np.where(y[rows] == 0, 3, 1) * 1e-3
+        half.update_state(y[rows], h[rows], sample_weight=weights)
+        halves.append(half.statistics())
+    merged = nc_keras.metrics.metrics_from_statistics(
+        halves[0].merge(halves[1])
+    )
+    assert_close(merged, expected, 1e-5)
     twice.reset_state()
     twice.update_state(y, h)
     assert_close(twice.result(), nc_keras.metrics.collapse_metrics(h, y), 1e-6)
