@@ -6,7 +6,10 @@ import numpy as np
 
 
 def simplex_etf(
-    num_classes: int, dim: int, seed: int | None = None
+    num_classes: int,
+    dim: int,
+    seed: int | None = None,
+    rotate: bool = True,
 ) -> np.ndarray:
     """Draws a simplex equiangular tight frame (ETF).
 
@@ -18,17 +21,24 @@ def simplex_etf(
     columns. That is the law of `sqrt(C / (C - 1)) (I - 11'/C) P'` with a Haar
     `P`, and it also exists where `dim` is `C - 1`.
 
+    Not rotated, it is `sqrt(C / (C - 1)) (I - 11'/C)` in the first `C`
+    coordinates, and nothing in the others: the frame of the centred unit
+    vectors, which features that are never negative can meet exactly.
+
     Args:
         num_classes: Integer, the number of classes `C`, at least 2.
         dim: Integer, the dimension of the space, at least `C - 1`.
         seed: Integer or `None`. The same seed gives the same frame. `None`
             draws a new one.
+        rotate: Boolean, whether to turn the frame at random. `False` gives the
+            canonical frame, which has no seed. Defaults to `True`.
 
     Returns:
         A float64 array of shape `(num_classes, dim)`.
 
     Raises:
-        ValueError: If `num_classes < 2` or `dim < num_classes - 1`.
+        ValueError: If `num_classes < 2`, or if `dim < num_classes - 1`, or
+            `dim < num_classes` where the frame is not rotated.
 
     Example:
 
@@ -41,23 +51,30 @@ def simplex_etf(
 
     - [Papyan, Han & Donoho, 2020](https://arxiv.org/abs/2008.08186),
       Definition 1 (general simplex ETF).
+    - [Zhu et al., 2021](https://arxiv.org/abs/2105.02375), whose code has the
+      canonical frame.
     - [Mezzadri, 2007](https://arxiv.org/abs/math-ph/0609050), for the sign
       that makes the QR factor Haar-distributed.
     """
     num_classes = validate_num_classes(num_classes)
     dim = operator.index(dim)
-    if dim < num_classes - 1:
+    least = num_classes - 1 if rotate else num_classes
+    if dim < least:
         raise ValueError(
-            f"{num_classes} vectors can only form a simplex ETF in at least "
-            f"{num_classes - 1} dimensions. Widen the features to "
-            f"{num_classes - 1} or more, or use a learned head "
+            f"{num_classes} vectors can only form a "
+            f"{'' if rotate else 'canonical '}simplex ETF in at least "
+            f"{least} dimensions. Widen the features to "
+            f"{least} or more, or use a learned head "
             "(`keras.layers.Dense` or `nc_keras.layers.WeightNormDense`). "
             f"Received: num_classes={num_classes}, dim={dim}."
         )
+    scale = np.sqrt(num_classes / (num_classes - 1))
+    if not rotate:
+        unit = np.eye(num_classes, dim)
+        return scale * (unit - unit.mean(axis=0))
     normal = np.random.default_rng(seed).standard_normal((dim, num_classes - 1))
     q, r = np.linalg.qr(normal)
     q *= np.sign(np.diag(r))
-    scale = np.sqrt(num_classes / (num_classes - 1))
     return scale * _centered_basis(num_classes) @ q.T
 
 

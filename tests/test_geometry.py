@@ -45,3 +45,15 @@ def test_cosines():
     cosines = geometry.cosines([[2, 0], [3, 3], [0, 0]])
     np.testing.assert_allclose(cosines[0, 1], 0.5**0.5, rtol=1e-15)
     assert np.isnan(cosines[2]).all() and np.isnan(cosines[:, 2]).all()
+
+
+def test_canonical_frame():
+    frame = geometry.simplex_etf(4, 6, rotate=False)
+    np.testing.assert_allclose(
+        frame @ frame.T, geometry.simplex_gram(4), atol=1e-15
+    )
+    assert not frame[:, 4:].any()
+    # Nearest to the unit vectors, which no feature after a ReLU can pass.
+    assert (frame.argmax(axis=1) == range(4)).all()
+    with pytest.raises(ValueError, match="canonical.* at least 4 dimensions"):
+        geometry.simplex_etf(4, 3, rotate=False)

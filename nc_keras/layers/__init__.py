@@ -1,5 +1,11 @@
+from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.etf_classifier import ETFClassifier
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 from nc_keras.layers.weight_normalization import WeightNormalization
 
-__all__ = ["ETFClassifier", "WeightNormDense", "WeightNormalization"]
+__all__ = [
+    "BatchNormalization",
+    "ETFClassifier",
+    "WeightNormDense",
+    "WeightNormalization",
+]

@@ -23,17 +23,23 @@ class ETFClassifier(keras.layers.Layer):
             `False`.
         seed: Integer or `None`. The same seed gives the same frame. `None`
             draws one that follows `keras.utils.set_random_seed`.
+        rotate: Boolean, whether the frame is turned at random. `False` takes
+            the canonical one, `sqrt(C / (C - 1)) (I - 11'/C)` in the first `C`
+            coordinates. Features after a ReLU can meet it exactly, which they
+            cannot where a turned frame has negative entries everywhere.
+            Defaults to `True`.
         **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
 
     Input shape:
-        `(batch_size, ..., D)` with `D >= C - 1`.
+        `(batch_size, ..., D)` with `D >= C - 1`, or `D >= C` where the frame
+        is not rotated.
 
     Output shape:
         `(batch_size, ..., C)`.
 
     Raises:
         ValueError: If `num_classes < 2`, if `scale` is not positive, or, when
-            the layer is built, if `D < C - 1`.
+            the layer is built, if `D` is too small.
 
     Example:
 
@@ -55,6 +61,7 @@ class ETFClassifier(keras.layers.Layer):
         scale: float = 1.0,
         use_bias: bool = False,
         seed: int | None = None,
+        rotate: bool = True,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -66,6 +73,7 @@ class ETFClassifier(keras.layers.Layer):
         self.scale = scale
         self.use_bias = use_bias
         self.seed = seed
+        self.rotate = rotate
         self.bias = None
 
     def build(self, input_shape):
@@ -104,6 +112,7 @@ class ETFClassifier(keras.layers.Layer):
             scale=self.scale,
             use_bias=self.use_bias,
             seed=self.seed,
+            rotate=self.rotate,
         )
         return config
 
@@ -111,5 +120,7 @@ class ETFClassifier(keras.layers.Layer):
         seed = self.seed
         if seed is None:
             seed = random.getrandbits(32)
-        frame = geometry.simplex_etf(self.num_classes, shape[0], seed)
+        frame = geometry.simplex_etf(
+            self.num_classes, shape[0], seed, self.rotate
+        )
         return ops.convert_to_tensor(frame.T, dtype=dtype)

@@ -3,7 +3,7 @@ from typing import Any
 
 import keras
 
-from nc_keras.models.heads import batch_norm
+from nc_keras.models.blocks import batch_norm
 from nc_keras.models.heads import make_head
 
 
@@ -24,8 +24,8 @@ def ConvNet(
         num_classes: Integer, the number of classes, at least 2.
         filters: Tuple of integers, the filters of each block. The last is the
             dimension of the features. Defaults to `(32, 64, 128)`.
-        head: `"linear"`, `"etf"`, `"weight_norm"` or a layer. Defaults to
-            `"linear"`.
+        head: `"linear"`, `"etf"`, `"etf_canonical"`, `"weight_norm"` or a
+            layer. Defaults to `"linear"`.
         name: The name of the model.
 
     Returns:

@@ -1,4 +1,6 @@
 import difflib
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,22 +10,28 @@ from nc_keras.layers.etf_classifier import ETFClassifier
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 
 HEADS = {
-    "linear": lambda num_classes: keras.layers.Dense(num_classes, name="head"),
-    "etf": lambda num_classes: ETFClassifier(num_classes, name="head"),
-    "weight_norm": lambda num_classes: WeightNormDense(
-        num_classes, name="head"
-    ),
+    "linear": keras.layers.Dense,
+    "etf": ETFClassifier,
+    "etf_canonical": functools.partial(ETFClassifier, rotate=False),
+    "weight_norm": WeightNormDense,
 }
 
 
-def make_head(head: str | keras.layers.Layer, num_classes: int) -> Any:
+def make_head(
+    head: str | keras.layers.Layer,
+    num_classes: int,
+    initializer: Callable | None = None,
+) -> Any:
     """Returns the classifier layer that a model ends with.
 
     Args:
         head: `"linear"` (a learned `Dense` layer), `"etf"` (a fixed
-            `ETFClassifier`), `"weight_norm"` (a `WeightNormDense`), or a
-            layer, which is returned as it is.
+            `ETFClassifier`), `"etf_canonical"` (one that is not rotated),
+            `"weight_norm"` (a `WeightNormDense`), or a layer, which is
+            returned as it is.
         num_classes: Integer, the number of classes, at least 2.
+        initializer: Callable or `None`, makes the initializer of a learned
+            head's kernel. Defaults to that of `Dense`.
 
     Returns:
         A layer with `num_classes` outputs.
@@ -47,13 +55,7 @@ def make_head(head: str | keras.layers.Layer, num_classes: int) -> Any:
             f"`head` must be one of {list(HEADS)} or a layer.{hint} "
             f"Received: head={head!r}."
         )
-    return HEADS[head](num_classes)
-
-
-def batch_norm() -> keras.layers.Layer:
-    """Batch normalisation with the constants that the papers trained with.
-
-    They are PyTorch's: it keeps 0.9 of the running statistics at each step,
-    and adds 1e-5 to the variance.
-    """
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    options = {}
+    if initializer is not None and head in ("linear", "weight_norm"):
+        options["kernel_initializer"] = initializer()
+    return HEADS[head](num_classes, name="head", **options)

@@ -3,7 +3,7 @@ from typing import Any
 
 import keras
 
-from nc_keras.models.heads import batch_norm
+from nc_keras.models.blocks import batch_norm
 from nc_keras.models.heads import make_head
 
 
@@ -22,8 +22,8 @@ def MLP(
         num_classes: Integer, the number of classes, at least 2.
         widths: Tuple of integers, the width of each hidden layer. The last is
             the dimension of the features. Defaults to `(512, 512, 512)`.
-        head: `"linear"`, `"etf"`, `"weight_norm"` or a layer. Defaults to
-            `"linear"`.
+        head: `"linear"`, `"etf"`, `"etf_canonical"`, `"weight_norm"` or a
+            layer. Defaults to `"linear"`.
         use_batch_norm: Boolean, whether the hidden layers are normalised.
             Defaults to `True`.
         name: The name of the model.

@@ -1,0 +1,64 @@
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="nc_keras")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation as PyTorch does it, with which the papers trained.
+
+    It differs from `keras.layers.BatchNormalization` in what it keeps for
+    inference. The running statistics move a tenth of the way at each step
+    (`momentum=0.9`), `1e-5` is added to the variance, and the running variance
+    is the unbiased one: `n / (n - 1)` times the variance of the `n` values
+    that a batch has for a channel. Training outputs are the same, for there
+    the variance is the batch's own.
+
+    Args:
+        momentum: Float, the share of the running statistics that a step
+            keeps. Defaults to `0.9`.
+        epsilon: Float, what is added to the variance. Defaults to `1e-5`.
+        **kwargs: Arguments of `keras.layers.BatchNormalization`.
+
+    Input shape:
+        `(batch_size, ..., channels)`.
+
+    Output shape:
+        That of the input.
+
+    Example:
+
+    >>> layer = nc_keras.layers.BatchNormalization()
+    >>> _ = layer(np.array([[0.0], [2.0]]), training=True)
+    >>> keras.ops.convert_to_numpy(layer.moving_variance)  # 0.9 + 0.1 * 2
+    array([1.1], dtype=float32)
+
+    Reference:
+
+    - [Ioffe & Szegedy, 2015](https://arxiv.org/abs/1502.03167), Algorithm 2,
+      step 10, for the unbiased variance.
+    """
+
+    def __init__(
+        self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any
+    ):
+        super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):
+        if not (training and self.trainable):
+            return super().call(inputs, training=training, mask=mask)
+        kept = ops.multiply(self.momentum, self.moving_variance)
+        outputs = super().call(inputs, training=training, mask=mask)
+        # What this batch added, its variance being biased.
+        added = self.moving_variance - kept
+        others = ops.cast(self._values_a_channel(inputs) - 1, added.dtype)
+        self.moving_variance.assign_add(added / ops.maximum(others, 1))
+        return outputs
+
+    def _values_a_channel(self, inputs):
+        shape = ops.shape(inputs)
+        count = 1
+        for axis in self._reduction_axes:
+            count = count * shape[axis]
+        return count

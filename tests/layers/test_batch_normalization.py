@@ -1,0 +1,65 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import nc_keras
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (4, 5, 6, 3)])
+def test_running_statistics_are_those_of_pytorch(shape):
+    batches = np.random.default_rng(0).normal(2.0, 3.0, (3, *shape))
+    layer = nc_keras.layers.BatchNormalization()
+    model = keras.Sequential(
+        [keras.Input(shape[1:]), layer, keras.layers.Flatten()]
+    )
+    model.add(keras.layers.Dense(1, kernel_initializer="zeros"))
+    model.compile("sgd", loss="mse")
+    mean, variance = np.zeros(3), np.ones(3)
+    for batch in batches:
+        model.train_on_batch(batch, np.zeros((shape[0], 1)))
+        values = batch.reshape(-1, 3)
+        mean = 0.9 * mean + 0.1 * values.mean(axis=0)
+        # PyTorch's documentation: the unbiased estimator is kept.
+        variance = 0.9 * variance + 0.1 * values.var(axis=0, ddof=1)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer.moving_mean), mean, rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer.moving_variance), variance, rtol=1e-5
+    )
+
+
+def test_outputs_are_those_of_keras():
+    x = np.random.default_rng(0).normal(size=(6, 2)).astype("float32")
+    ours = nc_keras.layers.BatchNormalization()
+    keras_own = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    for training in (False, True):
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(ours(x, training=training)),
+            ops.convert_to_numpy(keras_own(x, training=training)),
+        )
+
+
+def test_a_frozen_layer_keeps_its_statistics():
+    layer = nc_keras.layers.BatchNormalization()
+    layer.build((None, 2))
+    layer.trainable = False
+    layer(np.ones((4, 2)) * [[1.0, 5.0]], training=True)
+    assert ops.convert_to_numpy(layer.moving_variance).tolist() == [1.0, 1.0]
+
+
+def test_one_value_a_channel_stays_finite():
+    layer = nc_keras.layers.BatchNormalization()
+    layer(np.ones((1, 2)), training=True)
+    assert np.isfinite(ops.convert_to_numpy(layer.moving_variance)).all()
+
+
+def test_saved_and_loaded(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((2,)), nc_keras.layers.BatchNormalization(momentum=0.8)]
+    )
+    model.save(tmp_path / "model.keras")
+    layer = keras.models.load_model(tmp_path / "model.keras").layers[0]
+    assert type(layer) is nc_keras.layers.BatchNormalization
+    assert (layer.momentum, layer.epsilon) == (0.8, 1e-5)
