@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from recipes import datasets
+from recipes.datasets import originals
+from recipes.datasets import prepared
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = datasets.Source(
@@ -16,7 +18,6 @@ SOURCE = datasets.Source(
     num_classes=3,
     num_train=60,
     num_test=30,
-    archives=(datasets.Archive("tiny.gz", 1234, "0" * 64),),
     package="dataset-tiny",
     package_dir=Path("/usr/share/datasets/tiny"),
 )
@@ -70,7 +71,7 @@ def load_in_fresh_interpreter(data_dir):
 import sys
 from pathlib import PosixPath
 from recipes import datasets
-from recipes.datasets import Archive, Source
+from recipes.datasets import Source
 datasets.SOURCES["tiny"] = {SOURCE}
 print(datasets.load("tiny", {str(data_dir)!r}).x_train.sum())
 print([m for m in ("tensorflow", "tensorflow_datasets") if m in sys.modules])
@@ -116,7 +117,7 @@ def test_unknown_name_suggests_the_nearest():
         datasets.load("fashon_mnist")
     message = str(info.value)
     assert "Did you mean 'fashion_mnist'?" in message
-    assert "Known: 'digits', 'fashion_mnist'." in message
+    assert "Known: 'digits', 'mnist', 'fashion_mnist', 'cifar10'" in message
     assert message.endswith("Received: name='fashon_mnist'.")
 
 
@@ -137,12 +138,39 @@ def test_mean_and_std_are_exact_and_need_little_memory():
     # Bright images of small spread: where a one-pass float32 variance fails.
     images = rng.integers(250, 253, (4000, 28, 28, 1), np.uint8)
     expected = images.mean(dtype=np.float64), images.std(dtype=np.float64)
+    labels = np.zeros(4000, np.int32)
+    dataset = datasets.Dataset("bright", 1, images, labels, images, labels)
     tracemalloc.start()
-    received = datasets._mean_and_std(images)
+    (mean,), (std,) = dataset.pixel_statistics()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    np.testing.assert_allclose(received, expected, rtol=1e-13)
+    np.testing.assert_allclose((mean, std), expected, rtol=1e-13)
     assert peak < images.nbytes / 10
+
+
+def test_pixel_statistics_are_of_each_channel():
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, [9, 99, 256], (50, 6, 7, 3)).astype(np.uint8)
+    labels = np.zeros(50, np.int32)
+    dataset = datasets.Dataset("colours", 1, images, labels, images, labels)
+    mean, std = dataset.pixel_statistics()
+    assert all(type(value) is float for value in (*mean, *std))
+    pixels = images.reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-13)
+
+
+def test_pixel_statistics_need_pixels(tiny):
+    with pytest.raises(ValueError, match=r"x_train\.dtype=float32\.$"):
+        tiny.standardized().pixel_statistics()
+
+
+def test_data_in_memory_is_given_as_it_is(tiny):
+    assert (tiny.num_train, tiny.num_test) == (60, 30)
+    for x, y in (tiny.train_data(8, seed=0), tiny.measured_train_data(8)):
+        assert x is tiny.x_train and y is tiny.y_train
+    x, y = tiny.test_data(8)
+    assert x is tiny.x_test and y is tiny.y_test
 
 
 def test_standardized_twice_is_refused(tiny):
@@ -281,7 +309,9 @@ class Offline:
 
 def test_without_network_the_error_says_what_to_do(tiny, tmp_path, monkeypatch):
     pytest.importorskip("requests")
-    monkeypatch.setattr(datasets, "builder", lambda name, data_dir: Offline())
+    archive = datasets.Archive("tiny.gz", 1234, "0" * 64)
+    monkeypatch.setattr(prepared, "builder", lambda name, data_dir: Offline())
+    monkeypatch.setattr(originals, "archives", lambda name: (archive,))
     with pytest.raises(FileNotFoundError) as info:
         datasets.load("tiny", tmp_path)
     message = str(info.value)

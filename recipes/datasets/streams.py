@@ -1,0 +1,179 @@
+"""Datasets that are read from disk while training."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.datasets import images
+from recipes.datasets.sources import SOURCES
+
+LABELS = ("y_train", "y_test")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageStream:
+    """JPEG images in a folder that tensorflow-datasets prepared.
+
+    It has the interface of `Dataset`, except for arrays of images. Batches
+    are read and decoded by threads, ahead of the training step.
+
+    Args:
+        name: The name that `load` knows it by.
+        num_classes: Number of classes C; labels are 0 to C - 1.
+        folder: The prepared folder, in array_record format.
+        y_train: Labels of the training images in use, `[N]`, int32.
+        y_test: Labels of all test images, int32.
+        train_positions: Which records of the training split are in use,
+            `[N]`; by default all.
+    """
+
+    name: str
+    num_classes: int
+    folder: Path
+    y_train: np.ndarray
+    y_test: np.ndarray
+    train_positions: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.train_positions is None:
+            positions = np.arange(len(self.y_train))
+            object.__setattr__(self, "train_positions", positions)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image, `(height, width, channels)`."""
+        return (images.CROP, images.CROP, 3)
+
+    @property
+    def num_train(self) -> int:
+        """Number of training images."""
+        return len(self.y_train)
+
+    @property
+    def num_test(self) -> int:
+        """Number of test images."""
+        return len(self.y_test)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The labels, by the names that they are stored under."""
+        return {name: getattr(self, name) for name in LABELS}
+
+    def select(self, index: np.ndarray) -> ImageStream:
+        """Returns a dataset of some training images and all test images.
+
+        Args:
+            index: Which training images, `[n]`, in their new order.
+        """
+        return dataclasses.replace(
+            self,
+            y_train=self.y_train[index],
+            train_positions=self.train_positions[index],
+        )
+
+    def pixel_statistics(self) -> tuple[list[float], list[float]]:
+        """Returns the well-known statistics of ImageNet's pixels.
+
+        They are the constants of torchvision's documentation, times 255;
+        they are not computed from the images.
+
+        Returns:
+            Means and standard deviations, a float for each channel, on the
+            scale of the pixels, 0 to 255.
+        """
+        return [255 * m for m in images.MEAN], [255 * s for s in images.STD]
+
+    def train_data(self, batch_size: int, seed: int) -> tuple[Any, None]:
+        """Returns what `keras.Model.fit` trains on, with `shuffle=False`.
+
+        Every pass has another order, which follows from the seed and the
+        number of passes that were made to the end.
+
+        Args:
+            batch_size: Images in a batch; the last may have fewer.
+            seed: Decides the orders.
+
+        Returns:
+            A dataset of batches: images `[batch, height, width, channels]`,
+            uint8, and labels `[batch]`, int32; and `None`. It is a
+            `tf.data.Dataset` on TensorFlow, and otherwise a
+            `grain.IterDataset`.
+        """
+        order = Order(self.train_positions, seed)
+        return self._batches("train", order, batch_size), None
+
+    def measured_train_data(self, batch_size: int) -> tuple[Any, None]:
+        """Returns the training images in the order of `y_train`.
+
+        Args and returns are as in `train_data`.
+        """
+        order = Order(self.train_positions)
+        return self._batches("train", order, batch_size), None
+
+    def test_data(self, batch_size: int) -> tuple[Any, None]:
+        """Returns the test images in the order of `y_test`.
+
+        Args and returns are as in `train_data`.
+        """
+        order = Order(np.arange(self.num_test))
+        split = SOURCES[self.name].test_split
+        return self._batches(split, order, batch_size), None
+
+    def _batches(self, split: str, order: Order, batch_size: int) -> Any:
+        import keras
+
+        from recipes.datasets.prepared import Records
+
+        if batch_size < 1:
+            raise ValueError(
+                "`batch_size` must be positive. "
+                f"Received: batch_size={batch_size}."
+            )
+        # The other package may not be there, so only one is imported.
+        if keras.backend.backend() == "tensorflow":
+            from recipes.datasets.tf_batches import batches
+        else:
+            from recipes.datasets.grain_batches import batches
+        records = Records(self.folder, split)
+        return batches(records, order, batch_size, self.image_shape)
+
+
+class Order:
+    """The order in which each pass over a dataset takes its records.
+
+    Args:
+        positions: The records, `[N]`.
+        seed: Shuffles every pass differently; `None` keeps the order.
+    """
+
+    def __init__(self, positions: np.ndarray, seed: int | None = None):
+        self._positions = positions
+        self._seed = seed
+        self._finished = 0
+
+    def split(self, batch_size: int) -> list[np.ndarray]:
+        """Returns the positions of each batch of the present pass."""
+        positions = self._positions
+        if self._seed is not None:
+            rng = np.random.default_rng((self._seed, self._finished))
+            positions = rng.permutation(positions)
+        starts = range(batch_size, len(positions), batch_size)
+        return np.split(positions, starts)
+
+    def finish(self) -> None:
+        """Ends a pass: the next has another order."""
+        self._finished += 1
+
+    def num_batches(self, batch_size: int) -> int:
+        """Returns the number of batches of a pass, the last one included."""
+        return -(-len(self._positions) // batch_size)
+
+
+def num_threads() -> int:
+    """Returns how many threads read: each keeps a batch in memory."""
+    return min(16, os.cpu_count() or 1)
