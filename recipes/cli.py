@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 
 import tyro
 
@@ -10,7 +11,12 @@ from recipes.quiet import silenced
 from recipes.settings import Settings
 
 
-def main(default: Settings, description: str) -> None:
+def main(
+    default: Settings,
+    description: str,
+    arguments: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> None:
     """Runs a recipe with the settings of the command line, and exits.
 
     The exit status is 0, or 130 after Ctrl-C, or 1 after an error.
@@ -18,9 +24,17 @@ def main(default: Settings, description: str) -> None:
     Args:
         default: The recipe's settings; each is an option of the command.
         description: String, the text of `--help`.
+        arguments: The options; by default those of the command line.
+        prog: What `--help` calls the command.
     """
     try:
-        settings = tyro.cli(Settings, default=default, description=description)
+        settings = tyro.cli(
+            Settings,
+            prog=prog,
+            default=default,
+            description=description,
+            args=arguments,
+        ).scaled()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # Only now, so that `--help` comes at once.
         with silenced(2):

@@ -20,7 +20,7 @@ SETTINGS = Settings(
     widths=(32, 64, 128),
     epochs=100,
     batch_size=64,
-    learning_rate=0.1,
+    rates={"ce": 0.1, "mse": 0.1, "rescaled_square": 0.003},
     weight_decay=5e-3,
 )
 

@@ -1,30 +1,36 @@
-"""Neural collapse on all 60,000 images of Fashion-MNIST.
+"""The papers' protocol on Fashion-MNIST: 6,000 images a class, ResNet-18.
 
     python tools/prepare_dataset.py fashion_mnist
     python -m recipes.fashion_mnist
 
-Trains a 3x512 MLP with a learned head and with a fixed simplex-ETF head to
-99.9 % training accuracy and on.
+Loss               cross-entropy, rate 0.0679 (MNIST's); --losses mse: 0.0940
+Optimizer          SGD, momentum 0.9, coupled weight decay 5e-4, batch 128
+Schedule           350 epochs, rate divided by ten after 116 and 233
+Images             28x28 padded to 32x32, standardised, not augmented
+Terminal phase     from 99.9 % training accuracy on
 
-Hardware and time: two CPU cores, about 3 s an epoch on JAX and 4.5 s on
-TensorFlow, 240 epochs in all. Expect (our run): 99.9 % training accuracy at
-epoch 84 and 100.00 % at the end, NC1 from 0.56 to 0.063 and from 0.53 to
-0.040, test accuracy 90.5 %.
+Hardware and time: one GPU, some hours a head; on two CPU cores it is days.
+There, `python -m recipes.fashion_mnist_mlp` shows the same with a small
+network on all images, and `--widths 8 --per-class 200 --fraction 0.1` scales
+this one down. Expect: transcribed by others are the rates for the MSE; we have
+no full run of our own to quote.
 """
 
 from recipes.cli import main
+from recipes.protocol import Protocol
+from recipes.protocol import transcribed
 from recipes.settings import Settings
 
-SETTINGS = Settings(
+PROTOCOL = Protocol(
     dataset="fashion_mnist",
-    network="mlp",
-    widths=(512, 512, 512),
-    epochs=120,
-    batch_size=256,
-    learning_rate=0.1,
-    weight_decay=1e-3,
-    measure="log",
+    network="resnet18",
+    networks={
+        "vgg11": transcribed(mse=0.018420157),
+        "resnet18": transcribed(mse=0.094015077),
+        "densenet250": transcribed(mse=0.009596916),
+    },
 )
+SETTINGS = Settings.of(PROTOCOL)
 
 if __name__ == "__main__":
     main(SETTINGS, __doc__)

@@ -244,33 +244,6 @@ def plot_comparison(
     replace_atomically(path, lambda path: picture.save(path, optimize=True))
 
 
-def plot_curves(
-    path: pathlib.Path, title: str, results: Mapping[str, Any]
-) -> None:
-    """Draws one run a head, of one loss and one seed.
-
-    Args:
-        path: The PNG file.
-        title: String, the title of the whole figure.
-        results: For each head, an object with the `measured` rows and the
-            `terminal_epoch`.
-    """
-    runs = [
-        {
-            "loss": "",
-            "head": head,
-            "seed": 0,
-            "measured": result.measured,
-            "last": result.measured[-1],
-            "at_terminal_epoch": result.at_terminal_epoch,
-            "terminal_epoch": result.terminal_epoch,
-        }
-        for head, result in results.items()
-    ]
-    figure = _overview({"title": title, "runs": runs})
-    replace_atomically(path, lambda path: figure.savefig(path, dpi=110))
-
-
 def curve(
     group: Group, key: str, transform: Callable[[float], float] = float
 ) -> Curve | None:

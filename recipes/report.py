@@ -199,15 +199,19 @@ def _schedule(settings):
     names = {
         "epochs": "{} epochs",
         "batch_size": "batch {}",
-        "learning_rate": "rate {}, dropped by ten at 1/3 and 2/3",
+        "learning_rate": "rate {}",
         "momentum": "momentum {}",
         "weight_decay": "weight decay {}",
     }
-    return ", ".join(
+    words = [
         form.format(settings[name])
         for name, form in names.items()
         if settings.get(name) is not None
-    )
+    ]
+    if settings.get("drops"):
+        shares = " and ".join(f"{share:.3g}" for share in settings["drops"])
+        words.append(f"divided by ten at {shares} of the epochs")
+    return ", ".join(words)
 
 
 def _run(run: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:

@@ -1,157 +1,199 @@
-"""What the runs of a recipe came to: table and machine-readable record."""
+"""The machine-readable record of a recipe's runs."""
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import platform
+import shlex
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 import keras
-from rich.console import Console
-from rich.table import Table
 
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.json_lines import read_json_lines
+from recipes.datasets import Dataset
+from recipes.datasets import ImageStream
+from recipes.protocol import protocol_of
+from recipes.settings import Run
 from recipes.settings import Settings
 
-# Label of a row, key in the logs, and format.
-_ROWS = (
-    ("train accuracy, %", "nc_accuracy", "percent"),
-    ("test accuracy, %", "val_nc_accuracy", "percent"),
-    ("NC1", "nc1", "number"),
-    ("NC2 equinorm, means", "nc2_equinorm_means", "number"),
-    ("NC2 equinorm, head", "nc2_equinorm_weights", "number"),
-    ("NC2 equiangular, means", "nc2_equiangular_means", "number"),
-    ("NC2 equiangular, head", "nc2_equiangular_weights", "number"),
-    ("NC2 max angle, means", "nc2_max_angle_means", "number"),
-    ("NC2 max angle, head", "nc2_max_angle_weights", "number"),
-    ("NC3", "nc3", "number"),
-    ("NC4, train", "nc4", "number"),
-    ("NC4, test", "val_nc4", "number"),
+# What may differ between two commands that fill one folder.
+_FREE = (
+    "heads",
+    "losses",
+    "seeds",
+    "fraction",
+    "data_dir",
+    "output",
+    "progress",
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The rows of one head's `metrics.jsonl` that a table is made of.
+def claim_folder(settings: Settings) -> None:
+    """Makes the folder this recipe's, or sees that it was.
 
-    Attributes:
-        rows: Every epoch.
-        measured: The epochs at which collapse was measured.
-        trainable_parameters: Integer.
+    Raises:
+        ValueError: If it has the runs of other settings.
     """
+    path = settings.folder / "settings.json"
+    mine = _plain(settings) | {"backend": keras.backend.backend()}
+    if path.exists():
+        theirs = _read_json(path)
+        different = [
+            f"{key} is {theirs.get(key)} there and {mine.get(key)} here"
+            for key in sorted(mine.keys() | theirs.keys())
+            if key not in _FREE and mine.get(key) != theirs.get(key)
+        ]
+        if different:
+            raise ValueError(
+                f"{settings.folder} has runs of other settings, which would "
+                f"be mixed: {', '.join(different)}. Choose another folder "
+                "with --output, or delete that one. "
+                f"Received: output={settings.folder}."
+            )
+    write_json(path, mine)
 
-    rows: list[dict]
-    measured: list[dict]
-    trainable_parameters: int
 
-    @property
-    def at_terminal_epoch(self) -> dict | None:
-        """The measurement at which the training error had vanished."""
-        return next(
-            (row for row in self.measured if row["terminal_phase"]), None
-        )
-
-    @property
-    def terminal_epoch(self) -> int | None:
-        """The epoch of that measurement, or `None`."""
-        row = self.at_terminal_epoch
-        return row and row["epoch"]
+def write_run(folder: pathlib.Path, run: Run, facts: Mapping[str, Any]) -> None:
+    """Writes what a run is, and, once it has ended, how it ended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = dataclasses.asdict(run) | {"folder": folder.name, **facts}
+    write_json(folder / "run.json", record)
 
 
-def read_result(folder: pathlib.Path) -> Result | None:
-    """Reads the result of one head, or `None` if there is no epoch yet."""
+def is_finished(folder: pathlib.Path) -> bool:
+    """Whether a run has come to its end, be it by a loss that is infinite."""
+    path = folder / "run.json"
+    return path.exists() and bool(_read_json(path).get("finished"))
+
+
+def read_run(folder: pathlib.Path) -> dict | None:
+    """Reads a run as the record has it, or `None` if it has no epoch."""
+    path = folder / "run.json"
     rows = read_json_lines(folder / "metrics.jsonl")
-    measured = [row for row in rows if "nc1" in row]
-    if not measured:
+    if not path.exists() or not rows:
         return None
-    model = keras.models.load_model(folder / "model.keras", compile=False)
-    parameters = sum(math.prod(w.shape) for w in model.trainable_weights)
-    return Result(rows, measured, parameters)
-
-
-def print_table(settings: Settings, results: Mapping[str, Result]) -> None:
-    """Prints one column a head."""
-    table = Table(
-        title=f"{settings.title}: at zero training error → at the end",
-        title_justify="left",
-    )
-    table.add_column("")
-    for head in results:
-        table.add_column(f"{head} head", justify="right", no_wrap=True)
-    table.add_row(
-        "trainable parameters",
-        *(f"{result.trainable_parameters:,}" for result in results.values()),
-    )
-    table.add_row(
-        f"epoch of zero error (≥ {settings.threshold:.1%})",
-        *(str(result.terminal_epoch or "never") for result in results.values()),
-    )
-    table.add_row(
-        "NC1 at the first measurement",
-        *(_format(r.measured[0]["nc1"], "number") for r in results.values()),
-    )
-    for label, key, kind in _ROWS:
-        table.add_row(
-            label, *(_cell(result, key, kind) for result in results.values())
-        )
-    table.add_row(
-        "epochs",
-        *(str(result.rows[-1]["epoch"]) for result in results.values()),
-    )
-    table.add_row(
-        "seconds",
-        *(f"{result.rows[-1]['seconds']:.1f}" for result in results.values()),
-    )
-    Console().print(table)
-
-
-def write_results(
-    settings: Settings, results: Mapping[str, Result], interrupted: bool
-) -> pathlib.Path:
-    """Writes settings, machine and results to `results.json`."""
-    record = {
-        "settings": dataclasses.asdict(settings),
-        "interrupted": interrupted,
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "backend": keras.backend.backend(),
-            "keras": version("keras"),
-        },
-        "heads": {
-            head: {
-                "trainable_parameters": result.trainable_parameters,
-                "terminal_epoch": result.terminal_epoch,
-                "first": result.measured[0],
-                "at_terminal_epoch": result.at_terminal_epoch,
-                "last": result.measured[-1],
-                "epochs": result.rows[-1]["epoch"],
-                "seconds": result.rows[-1]["seconds"],
-            }
-            for head, result in results.items()
-        },
+    measured = [row for row in rows if "nc1" in row]
+    terminal = next((row for row in measured if row["terminal_phase"]), None)
+    return _read_json(path) | {
+        "epochs": rows[-1]["epoch"],
+        "seconds": rows[-1]["seconds"],
+        "terminal_epoch": terminal and terminal["epoch"],
+        "first": measured[0] if measured else None,
+        "at_terminal_epoch": terminal,
+        "last": measured[-1] if measured else None,
+        "measured": measured,
+        "robustness": [
+            row
+            for row in read_json_lines(folder / "robustness.jsonl")
+            if "deepfool" in row
+        ],
     }
-    path = settings.folder / "results.json"
+
+
+def build_record(
+    settings: Settings,
+    dataset: Dataset | ImageStream,
+    runs: list[dict],
+    interrupted: bool,
+) -> dict:
+    """Returns everything that tables, figures and report are made from."""
+    protocol = protocol_of(settings.dataset)
+    scale = None
+    if settings.protocol_epochs not in (None, settings.epochs):
+        scale = {
+            "epochs": settings.epochs,
+            "protocol_epochs": settings.protocol_epochs,
+        }
+    rates = "; ".join(
+        f"{loss} {settings.rate(loss)}" for loss in settings.losses
+    )
+    published = protocol.published if protocol else ()
+    return {
+        "title": settings.title,
+        "command": command(),
+        "settings": _plain(settings) | {"learning_rate": rates},
+        "scale": scale,
+        "machine": machine(),
+        "data": {
+            "train": dataset.num_train,
+            "test": dataset.num_test,
+            "classes": dataset.num_classes,
+            "per_class": _fewer_than_the_papers(settings, protocol),
+        },
+        "published": [dataclasses.asdict(fact) for fact in published],
+        "interrupted": interrupted,
+        "runs": runs,
+    }
+
+
+def write_json(path: pathlib.Path, record: Mapping[str, Any]) -> None:
+    """Writes a JSON file so that it is never half written."""
     text = json.dumps(record, indent=1, default=str)
     replace_atomically(path, lambda path: path.write_text(text))
-    return path
 
 
-def _cell(result, key, kind):
-    rows = (result.at_terminal_epoch, result.measured[-1])
-    values = [row and row.get(key) for row in rows]
-    return " → ".join(_format(value, kind) for value in values)
+def machine() -> dict:
+    """Returns what the runs were made on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": _device(),
+        "python": platform.python_version(),
+        "backend": keras.backend.backend(),
+        "keras": version("keras"),
+    }
 
 
-def _format(value, kind):
-    if value is None:
-        return "–"
-    return f"{100 * value:.2f}" if kind == "percent" else f"{value:.2g}"
+def command() -> str:
+    """The command line that makes the same runs."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    module = spec.name if spec else pathlib.Path(sys.argv[0]).name
+    words = ["python", "-m", module, *sys.argv[1:]]
+    return f"KERAS_BACKEND={keras.backend.backend()} {shlex.join(words)}"
+
+
+def _plain(settings):
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged. Delete it, and what is beside it. "
+            f"Received: {error}."
+        ) from error
+
+
+def _fewer_than_the_papers(settings, protocol):
+    theirs = protocol.per_class if protocol else None
+    return None if settings.per_class == theirs else settings.per_class
+
+
+def _device():
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.devices()[0].device_kind
+    if backend == "torch":
+        import torch
+
+        cuda = torch.cuda.is_available()
+        return torch.cuda.get_device_name() if cuda else "cpu"
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "cpu"
+    return tf.config.experimental.get_device_details(gpus[0])["device_name"]
 
 
 def _processor():

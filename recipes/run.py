@@ -1,12 +1,16 @@
-"""What every recipe does: train each head, compare, say where to look."""
+"""What every recipe does: train each run, compare, say where to look."""
 
 from nc_keras.writers.files import writable_directory
 from recipes import datasets
-from recipes.plots import plot_curves
-from recipes.results import print_table
-from recipes.results import read_result
-from recipes.results import write_results
+from recipes.plots import plot_comparison
+from recipes.report import write_report
+from recipes.results import build_record
+from recipes.results import claim_folder
+from recipes.results import is_finished
+from recipes.results import read_run
+from recipes.results import write_json
 from recipes.settings import Settings
+from recipes.summary import print_summary
 from recipes.training import train
 
 
@@ -18,43 +22,64 @@ def run(settings: Settings) -> int:
     """
     writable_directory(settings.folder)
     dataset = prepare(settings)
-    results, interrupted = {}, False
-    for head in settings.heads:
-        try:
-            train(settings, head, dataset)
-        except KeyboardInterrupt:
-            interrupted = True
-        result = read_result(settings.folder / head)
-        if result is not None:
-            results[head] = result
-        if interrupted:
-            break
-    if results:
-        report(settings, results, interrupted)
+    claim_folder(settings)
+    interrupted = False
+    try:
+        for one in settings.runs:
+            if is_finished(settings.folder / one.name):
+                print(f"{one.name}: finished before, not trained again")
+            else:
+                train(settings, one, dataset)
+    except KeyboardInterrupt:
+        interrupted = True
+    found = [read_run(settings.folder / one.name) for one in settings.runs]
+    runs = [result for result in found if result]
+    if any(result["measured"] for result in runs):
+        report(settings, build_record(settings, dataset, runs, interrupted))
     else:
-        print("There is no result: no head has finished an epoch.")
-    return 130 if interrupted else int(not results)
+        print("There is no result: no run came to a measured epoch.")
+    tell_unfinished(runs)
+    return 130 if interrupted else int(not any(r["measured"] for r in runs))
 
 
-def prepare(settings: Settings) -> datasets.Dataset:
-    """Loads the data set, standardised, or a balanced part of it."""
+def prepare(settings: Settings) -> datasets.Dataset | datasets.ImageStream:
+    """Loads the data set, or a balanced part of it.
+
+    Raises:
+        ValueError: If a batch is larger than what is left.
+    """
     dataset = datasets.load(settings.dataset, settings.data_dir)
     if settings.per_class is not None:
-        dataset = datasets.take(dataset, settings.per_class, settings.seed)
-    return dataset.standardized()
+        dataset = datasets.take(dataset, settings.per_class)
+    if settings.test_images is not None:
+        dataset = datasets.take_test(dataset, settings.test_images)
+    if settings.batch_size > dataset.num_train:
+        raise ValueError(
+            f"There are {dataset.num_train:,} training images. Choose a "
+            "smaller batch. Received: "
+            f"batch_size={settings.batch_size}."
+        )
+    return dataset
 
 
-def report(settings: Settings, results: dict, interrupted: bool) -> None:
-    """Prints the table, writes record and plot, and says where they are."""
-    print_table(settings, results)
-    record = write_results(settings, results, interrupted)
-    plot = settings.folder / "curves.png"
-    plot_curves(plot, settings.title, results)
-    print(f"plot     {plot}")
-    print(f"results  {record}")
-    print(f"panels   tensorboard --logdir {settings.folder}")
-    for head, result in results.items():
-        finished = result.rows[-1]["epoch"]
-        if finished < settings.epochs:
-            cause = "interrupted" if interrupted else "stopped"
-            print(f"{head} head: {cause} at epoch {finished + 1}")
+def report(settings: Settings, record: dict) -> None:
+    """Prints the table, writes record, plot and page, says where they are."""
+    print_summary(record)
+    folder = settings.folder
+    write_json(folder / "results.json", record)
+    plot_comparison(folder / "curves.png", record)
+    write_report(folder / "report.html", record)
+    print(f"report   {folder / 'report.html'}")
+    print(f"plot     {folder / 'curves.png'}")
+    print(f"results  {folder / 'results.json'}")
+    print(f"panels   tensorboard --logdir {folder}")
+
+
+def tell_unfinished(runs: list[dict]) -> None:
+    """Prints which runs came to no end, and why."""
+    for result in runs:
+        name = f"{result['loss']}-{result['head']}-{result['seed']}"
+        if result.get("failure"):
+            print(f"{name}: stopped, {result['failure']}")
+        elif not result.get("finished"):
+            print(f"{name}: interrupted at epoch {result['epochs'] + 1}")

@@ -1,43 +1,102 @@
 import dataclasses
+import functools
 import math
 import pathlib
+import re
+from collections.abc import Mapping
 from typing import Annotated
+from typing import Any
 from typing import Literal
 
 import tyro
 
-Network = Literal["mlp", "conv_net"]
-Loss = Literal["ce", "mse", "rescaled_square"]
-Head = Literal["linear", "etf", "weight_norm"]
+from recipes.names import nearest
+from recipes.protocol import DEFAULT_RATES
+from recipes.protocol import Fact
+from recipes.protocol import Protocol
+from recipes.protocol import Status
+from recipes.protocol import protocol_of
+
+FAMILIES = {
+    "resnet": (18, 34, 50, 101, 152),
+    "vgg": (11, 13, 16, 19),
+    "densenet": (40, 100, 250, 121, 169, 201),
+}
+NETWORKS = (
+    "mlp",
+    "conv_net",
+    *(f"{name}{depth}" for name, all_ in FAMILIES.items() for depth in all_),
+)
+LOSSES = ("ce", "mse", "rescaled_square")
+# The papers' comparison: learned, fixed, fixed with d = C, weight-normalised.
+HEADS = ("linear", "etf", "etf_dim_c", "weight_norm")
+ALL_HEADS = (*HEADS, "etf_canonical")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training of a comparison."""
+
+    loss: str
+    head: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of its folder and of its lines in TensorBoard."""
+        return f"{self.loss}-{self.head}-{self.seed}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What one run of a recipe does: its command line, and its record."""
+    """What a recipe does: its command line, and its record."""
 
     dataset: tyro.conf.Suppress[str]
     """The data set; each recipe has its own."""
 
-    network: Network = "conv_net"
-    """The network; its layers below the head are the same for every head."""
+    network: str = "conv_net"
+    """mlp, conv_net, resnet18 to 152, vgg11 to 19, densenet40 to 250."""
 
-    widths: tuple[int, ...] = (32, 64, 128)
-    """The width of each hidden layer (mlp), or filters a block (conv_net)."""
+    widths: tuple[int, ...] = ()
+    """Width of each hidden layer (mlp), filters of each block (conv_net), or
+    of the first stage (resnet, vgg). Defaults to the network's own."""
 
-    heads: tuple[Head, ...] = ("linear", "etf")
-    """The heads to train and compare, one after the other."""
+    stem: Literal["auto", "cifar", "imagenet"] = "auto"
+    """How resnet and densenet begin; auto is imagenet from 65 pixels on."""
 
-    loss: Loss = "ce"
-    """The loss of the raw outputs; rescaled_square has k = 1, M = 15."""
+    heads: tuple[str, ...] = ("linear", "etf")
+    """Heads to compare: linear, etf, etf_dim_c (as many features as classes),
+    etf_canonical (not rotated), weight_norm."""
+
+    losses: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--loss"])] = (
+        "ce",
+    )
+    """Losses to compare: ce, mse, rescaled_square (k = 1, M = 15)."""
+
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["--seed"])] = (0,)
+    """Each seeds the initial weights, the fixed frame and the order of the
+    images; the order is the same for every head and loss."""
 
     epochs: int = 60
     """Passes over the training images."""
 
+    fraction: float = 1.0
+    """Scales the epochs, and with them the schedule, down."""
+
     batch_size: int = 128
     """Images in a training step."""
 
-    learning_rate: float = 0.05
-    """The rate before the drops by ten at 1/3 and 2/3 of the epochs."""
+    learning_rate: float | None = None
+    """The rate before its drops, for every loss. Defaults to the best that is
+    known of network and loss."""
+
+    rates: tyro.conf.Suppress[Mapping[str, float]] = dataclasses.field(
+        default_factory=dict
+    )
+    """The recipe's own rate for each loss."""
+
+    drops: tuple[float, ...] = (1 / 3, 2 / 3)
+    """At which shares of the epochs the rate drops by ten."""
 
     momentum: float = 0.9
     """The momentum of SGD."""
@@ -45,52 +104,148 @@ class Settings:
     weight_decay: float = 5e-4
     """Coupled weight decay of every trainable variable."""
 
-    measure: Literal["log", "every"] = "log"
-    """Measure at 50 log-spaced epochs, as the papers do, or at every one."""
+    measurements: int = 50
+    """At how many log-spaced epochs to measure; the papers have 50."""
+
+    deepfool: int = 0
+    """Test images to measure the robustness of, 100 in the papers; 0: none."""
 
     per_class: int | None = None
     """Train on so many images a class instead of all of them."""
 
-    seed: int = 0
-    """Seeds initial weights, the fixed frame and the order of the images."""
+    test_images: int | None = None
+    """Test on so many images instead of all of them."""
 
     threshold: float = 0.999
     """The training accuracy at which the terminal phase begins."""
+
+    protocol_epochs: tyro.conf.Suppress[int | None] = None
+    """The epochs of the papers' protocol, if the recipe follows it."""
 
     data_dir: pathlib.Path = pathlib.Path("data")
     """Where prepared data sets are."""
 
     output: pathlib.Path | None = None
-    """Where results go. Defaults to runs/<dataset>-<network>-<loss>."""
+    """Where results go. Defaults to runs/<dataset>-<network>."""
 
     progress: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Whether to show progress bars."""
 
-    def __post_init__(self):
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"`{name}` must be positive. "
-                    f"Received: {name}={getattr(self, name)}."
-                )
+    @classmethod
+    def of(cls, protocol: Protocol, **changes: Any) -> "Settings":
+        """The settings that follow the papers' protocol of a dataset."""
+        shared = {
+            field.name: getattr(protocol, field.name)
+            for field in dataclasses.fields(Protocol)
+            if field.name not in ("networks", "published")
+        }
+        return cls(
+            **shared,
+            protocol_epochs=protocol.epochs,
+            deepfool=100,
+            **changes,
+        )
 
-        if not self.heads:
-            raise ValueError("`heads` must name at least one. Received: none.")
+    def __post_init__(self):
+        for name in (
+            *("epochs", "fraction", "batch_size", "learning_rate"),
+            *("measurements", "test_images"),
+        ):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(
+                    f"`{name}` must be positive. Received: {name}={value}."
+                )
+        if self.fraction > 1:
+            raise ValueError(
+                "`fraction` scales a run down, so it is at most 1; `epochs` "
+                f"can be more. Received: fraction={self.fraction}."
+            )
+        _check_names("network", (self.network,), NETWORKS)
+        _check_names("heads", self.heads, ALL_HEADS)
+        _check_names("losses", self.losses, LOSSES)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(
+                "`seeds` must name one or more, each once. "
+                f"Received: seeds={self.seeds}."
+            )
 
     @property
     def folder(self) -> pathlib.Path:
         """Where results go."""
-        name = f"{self.dataset}-{self.network}-{self.loss}"
-        return self.output or pathlib.Path("runs") / name
+        return self.output or pathlib.Path(
+            "runs", f"{self.dataset}-{self.network}"
+        )
 
     @property
     def title(self) -> str:
         """What was trained, for tables and plots."""
-        return f"{self.dataset}, {self.network}, {self.loss}"
+        widths = "-".join(map(str, self.widths))
+        return f"{self.dataset}, {self.network}" + (
+            f" of width {widths}" if widths else ""
+        )
 
-    def learning_rate_at(self, epoch: int) -> float:
+    @property
+    def runs(self) -> list[Run]:
+        """The trainings, so that a first comparison is there early."""
+        return [
+            Run(loss, head, seed)
+            for seed in self.seeds
+            for loss in self.losses
+            for head in self.heads
+        ]
+
+    @property
+    def measured_epochs(self) -> list[int]:
+        """The epochs, counted from 1, at which collapse is measured."""
+        from nc_keras.callbacks.schedule import log_spaced_epochs
+
+        return log_spaced_epochs(self.epochs, self.measurements)
+
+    def scaled(self) -> "Settings":
+        """The settings with `fraction` worked into the epochs."""
+        return dataclasses.replace(
+            self,
+            epochs=max(1, round(self.fraction * self.epochs)),
+            fraction=1.0,
+        )
+
+    def rate(self, loss: str) -> Fact:
+        """The learning rate of a loss, and where it is from."""
+        if self.learning_rate is not None:
+            return Fact(self.learning_rate, Status.OURS, "--learning-rate")
+        if loss in self.rates:
+            return Fact(self.rates[loss], Status.OURS, "the recipe")
+        return _known_rate(self.dataset, self.network, loss)
+
+    def learning_rate_at(self, epoch: int, loss: str) -> float:
         """The learning rate of an epoch, counted from 0."""
         drops = sum(
-            epoch >= math.floor(self.epochs * share / 3) for share in (1, 2)
+            epoch >= math.floor(self.epochs * share) for share in self.drops
         )
-        return self.learning_rate * 0.1**drops
+        return self.rate(loss).value * 0.1**drops
+
+
+@functools.cache
+def _known_rate(dataset: str, network: str, loss: str) -> Fact:
+    protocol = protocol_of(dataset)
+    if protocol is None:
+        return DEFAULT_RATES[loss]
+    return protocol.rate(network, loss)
+
+
+def depth_of(network: str) -> tuple[str, int | None]:
+    """Splits the name of a network: `resnet18` into `resnet` and 18."""
+    family, depth = re.fullmatch(r"([a-z_]+)(\d*)", network).groups()
+    return family, int(depth) if depth else None
+
+
+def _check_names(setting, names, known):
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"`{setting}` must name one or more of {', '.join(known)}, each "
+            f"once. Received: {setting}={names}."
+        )
+    for name in names:
+        if name not in known:
+            raise ValueError(nearest(f"`{setting}`", name, known))

@@ -307,12 +307,25 @@ def notices(record: Mapping[str, Any]) -> list[str]:
         sentences.append(
             f"Trained on {per_class:,} images a class, not on all of them."
         )
+    sentences += _not_found(record)
     if record.get("interrupted"):
         sentences.append(
             "Interrupted before every run had finished: the comparison is "
             "partial."
         )
     return sentences
+
+
+def _not_found(record):
+    rows = [row for run in record["runs"] for row in robustness(run)]
+    missing = [row.get("images", 0) - row.get("found", 0) for row in rows]
+    if not any(missing):
+        return []
+    return [
+        f"DeepFool found no perturbation for up to {max(missing)} of "
+        f"{rows[0]['images']} images, in {sum(m > 0 for m in missing)} of "
+        f"{len(rows)} measurements. Its robustness is the mean over the others."
+    ]
 
 
 def findings(record: Mapping[str, Any]) -> list[str]:

@@ -40,6 +40,7 @@ from recipes.datasets.sources import unknown
 from recipes.datasets.streams import ImageStream
 from recipes.datasets.subsets import balance
 from recipes.datasets.subsets import take
+from recipes.datasets.subsets import take_test
 
 __all__ = [
     "BALANCED",
@@ -62,6 +63,7 @@ __all__ = [
     "read_npz",
     "read_prepared",
     "take",
+    "take_test",
     "unknown",
     "verify",
     "write_npz",

@@ -1,6 +1,5 @@
 import io
 import math
-import types
 
 import numpy as np
 import pytest
@@ -160,13 +159,3 @@ def test_the_overview(tmp_path, losses, heads):
         color = [int(plots.COLORS[index][i : i + 2], 16) for i in (1, 3, 5)]
         near = np.abs(pixels - color).sum(axis=-1) < 40
         assert near.sum() > 50, plots.COLORS[index]
-
-
-def test_plot_curves_of_one_run_a_head(tmp_path):
-    results = {
-        run["head"]: types.SimpleNamespace(**run)
-        for run in records.record(seeds=(0,))["runs"]
-    }
-    plots.plot_curves(tmp_path / "curves.png", "title", results)
-    with Image.open(tmp_path / "curves.png") as image:
-        assert min(image.size) > 500

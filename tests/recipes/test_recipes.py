@@ -14,12 +14,10 @@ from PIL import Image
 
 import nc_keras  # noqa: F401, registers the classes of saved models
 from recipes import datasets
-from recipes import digits as digits_recipe
-from recipes import fashion_mnist as fashion_recipe
-from recipes.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-QUICK = ["--epochs", "3", "--widths", "8", "16", "--progress", "False"]
+QUICK = ["--epochs", "3", "--widths", "8", "16", "--deepfool", "20"]
+QUICK += ["--progress", "False"]
 
 
 def command(recipe, *options):
@@ -38,11 +36,14 @@ def run(recipe, *options):
     )
 
 
-def rows_without_times(folder):
+def rows(folder):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def rows_without_times(folder):
     return [
-        {k: v for k, v in json.loads(line).items() if k != "seconds"}
-        for line in lines
+        {k: v for k, v in row.items() if k != "seconds"} for row in rows(folder)
     ]
 
 
@@ -55,58 +56,82 @@ def quick_run(tmp_path_factory):
     return folder, result
 
 
-def test_table_plot_record_and_events(quick_run):
+def test_table_figures_report_record_and_events(quick_run):
     folder, result = quick_run
     assert result.stderr == ""
     for text in (
-        "linear head",
-        "etf head",
+        "linear",
+        "etf",
         "epoch of zero error",
         "NC1",
         "test accuracy",
+        "did not vanish in any run",
+        "no claim about collapse",
         f"tensorboard --logdir {folder}",
+        str(folder / "report.html"),
     ):
-        assert text in result.stdout
+        assert text in " ".join(result.stdout.split())
     record = json.loads((folder / "results.json").read_text())
     assert record["settings"]["epochs"] == 3
     assert not record["interrupted"]
-    assert set(record["heads"]) == {"linear", "etf"}
-    for head, values in record["heads"].items():
+    assert [run["head"] for run in record["runs"]] == ["linear", "etf"]
+    for values in record["runs"]:
+        run_folder = folder / values["folder"]
         assert values["epochs"] == 3
         assert values["last"] == {
-            **rows_without_times(folder / head)[-1],
+            **rows_without_times(run_folder)[-1],
             "seconds": values["seconds"],
         }
-        assert (folder / head / "model.keras").exists()
-        assert list((folder / head / "train").glob("events.*"))
-        assert list((folder / head / "validation").glob("events.*"))
-    linear, etf = (record["heads"][h] for h in ("linear", "etf"))
+        assert 0 < values["seconds_per_epoch"] < values["seconds"]
+        for name in ("model.keras", "train", "validation"):
+            assert (run_folder / name).exists()
+        assert [row["epoch"] for row in values["robustness"]] == [1, 2, 3]
+    linear, etf = record["runs"]
     # The learned head has 16 x 10 weights and 10 biases more.
     difference = linear["trainable_parameters"] - etf["trainable_parameters"]
     assert difference == 170
+    assert etf["parameters"] - linear["parameters"] == -10
+    # Weights, momentum, and the optimizer's rate and counter.
+    momenta = linear["parameters"] + linear["trainable_parameters"]
+    assert 4 * momenta <= linear["state_bytes"] <= 4 * momenta + 32
     assert etf["last"]["nc2_max_angle_weights"] < 1e-6
     assert linear["last"]["nc2_max_angle_weights"] > 1e-3
-    image = Image.open(folder / "curves.png")
+    assert "<svg" in (folder / "report.html").read_text()
+    image = Image.open(folder / "curves.png").convert("RGB")
     assert min(image.size) > 500
-    assert len(np.unique(np.asarray(image).reshape(-1, 4), axis=0)) > 20
+    assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 20
+
+
+def test_a_finished_run_is_not_trained_again(quick_run, tmp_path):
+    folder, _ = quick_run
+    model = (folder / "ce-etf-0" / "model.keras").stat()
+    again = run("digits", *QUICK, "--output", folder)
+    assert again.returncode == 0, again.stderr
+    assert "ce-etf-0: finished before, not trained again" in again.stdout
+    assert (folder / "ce-etf-0" / "model.keras").stat() == model
+
+
+def test_other_settings_are_not_mixed_in(quick_run):
+    folder, _ = quick_run
+    other = run("digits", *QUICK, "--batch-size", 32, "--output", folder)
+    assert other.returncode == 1
+    assert "batch_size is 64 there and 32 here" in other.stderr
+    assert "Traceback" not in other.stderr
 
 
 def test_a_seed_repeats_a_run_exactly(quick_run, tmp_path):
     folder, _ = quick_run
-    again = run("digits", *QUICK, "--output", tmp_path)
+    again = run("digits", *QUICK, "--output", tmp_path, "--seeds", 0, 1)
     assert again.returncode == 0, again.stderr
-    other = run(
-        "digits", *QUICK, "--seed", 1, "--heads", "etf", "--output",
-        tmp_path / "other",
-    )  # fmt: skip
-    assert other.returncode == 0, other.stderr
     for head in ("linear", "etf"):
-        assert rows_without_times(folder / head) == rows_without_times(
-            tmp_path / head
+        assert rows_without_times(folder / f"ce-{head}-0") == (
+            rows_without_times(tmp_path / f"ce-{head}-0")
         )
-    assert rows_without_times(tmp_path / "other" / "etf") != (
-        rows_without_times(tmp_path / "etf")
+    assert rows_without_times(tmp_path / "ce-etf-1") != (
+        rows_without_times(tmp_path / "ce-etf-0")
     )
+    # Two seeds have a spread.
+    assert "±" in again.stdout
 
 
 def test_ctrl_c_leaves_a_usable_run(tmp_path):
@@ -117,22 +142,57 @@ def test_ctrl_c_leaves_a_usable_run(tmp_path):
         text=True,
         cwd=ROOT,
     )
-    rows = tmp_path / "linear" / "metrics.jsonl"
+    written = tmp_path / "ce-linear-0" / "metrics.jsonl"
     deadline = time.monotonic() + 120
-    while not (rows.exists() and len(rows.read_text().splitlines()) > 2):
+    while not (written.exists() and len(written.read_text().splitlines()) > 2):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "linear head: interrupted at epoch" in output
+    assert "ce-linear-0: interrupted at epoch" in output
     assert "Traceback" not in output
     record = json.loads((tmp_path / "results.json").read_text())
     assert record["interrupted"]
-    assert list(record["heads"]) == ["linear"]
-    model = keras.models.load_model(tmp_path / "linear" / "model.keras")
+    assert [run["head"] for run in record["runs"]] == ["linear"]
+    model = keras.models.load_model(tmp_path / "ce-linear-0" / "model.keras")
     assert model.output_shape == (None, 10)
     assert (tmp_path / "curves.png").exists()
+    assert (tmp_path / "report.html").exists()
+
+
+def test_a_loss_that_diverges_is_told_and_ends_no_other(tmp_path):
+    result = run(
+        "digits", *QUICK, "--heads", "linear", "--losses", "mse", "ce",
+        "--learning-rate", 1e30, "--output", tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "There is no result" in result.stdout
+    assert "Traceback" not in result.stderr
+    for loss in ("mse", "ce"):
+        text = (tmp_path / f"{loss}-linear-0" / "run.json").read_text()
+        assert "was not finite in epoch 1" in json.loads(text)["failure"]
+        assert f"{loss}-linear-0: stopped" in result.stdout
+
+
+def test_compare_every_head_and_loss(tmp_path):
+    result = run(
+        "compare", "digits", *QUICK, "--seeds", 0, "--epochs", 2,
+        "--deepfool", 8, "--output", tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    record = json.loads((tmp_path / "results.json").read_text())
+    heads = ["linear", "etf", "etf_dim_c", "weight_norm"]
+    losses = ["ce", "mse", "rescaled_square"]
+    assert [(r["loss"], r["head"]) for r in record["runs"]] == [
+        (loss, head) for loss in losses for head in heads
+    ]
+    for values in record["runs"]:
+        narrow = values["head"] == "etf_dim_c"
+        assert values["feature_dim"] == (10 if narrow else 16)
+        assert values["failure"] is None
+    assert "One seed: no spread, no ranking" in " ".join(result.stdout.split())
+    assert record["command"].endswith(f"--output {tmp_path}")
 
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -160,27 +220,55 @@ def fashion_dir(tmp_path_factory):
     return folder
 
 
-def test_fashion_mnist(fashion_dir, tmp_path):
+@pytest.mark.parametrize("network", ["mlp", "resnet18"])
+def test_fashion_mnist(fashion_dir, tmp_path, network):
     result = run(
         "fashion_mnist",
-        *("--per-class", 100, "--epochs", 6, "--widths", 64),
-        *("--batch-size", 32, "--learning-rate", 0.05),
+        *("--network", network, "--widths", 64 if network == "mlp" else 4),
+        *("--per-class", 100, "--epochs", 6, "--test-images", 1000),
+        *("--batch-size", 32, "--learning-rate", 0.05, "--measurements", 2),
         *("--data-dir", fashion_dir, "--output", tmp_path),
-        *("--heads", "linear", "weight_norm", "--loss", "mse"),
+        *("--heads", "weight_norm", "--loss", "mse", "--deepfool", 0),
     )
     assert result.returncode == 0, result.stderr
     record = json.loads((tmp_path / "results.json").read_text())
-    assert set(record["heads"]) == {"linear", "weight_norm"}
-    # Six short epochs on real images are well above chance on all 10,000.
-    for values in record["heads"].values():
-        assert values["last"]["val_nc_accuracy"] > 0.6
+    assert record["scale"] == {"epochs": 6, "protocol_epochs": 350}
+    assert record["data"]["per_class"] == 100
+    text = " ".join(result.stdout.split())
+    assert "Scaled down: 6 epochs a run instead of the 350" in text
+    (values,) = record["runs"]
+    # Six short epochs on real images are well above chance.
+    least = 0.6 if network == "mlp" else 0.25
+    assert values["last"]["val_nc_accuracy"] > least
+    assert [row["epoch"] for row in values["measured"]] == [1, 6]
+
+
+def test_a_fraction_scales_the_schedule(tmp_path):
+    result = run(
+        "digits", *QUICK[2:], "--fraction", 0.03, "--heads", "etf",
+        "--output", tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rates = [row["learning_rate"] for row in rows(tmp_path / "ce-etf-0")]
+    assert rates == pytest.approx([0.1, 0.01, 0.001])
 
 
 @pytest.mark.parametrize(
     "recipe, options, message",
     [
         ("digits", ["--epochs", 0], "Received: epochs=0"),
-        ("digits", ["--heads", "lineer"], "linear"),
+        ("digits", ["--heads", "lineer"], "Did you mean 'linear'?"),
+        ("digits", ["--network", "resnet19"], "Did you mean 'resnet1"),
+        ("digits", ["--losses", "mae"], "Received: 'mae'"),
+        ("digits", ["--seeds", 1, 1], "each once"),
+        ("digits", ["--fraction", 2], "at most 1"),
+        ("digits", ["--batch-size", 5000], "Received: batch_size=5000"),
+        ("digits", ["--test-images", 5000], "Received: count=5000"),
+        (
+            "digits",
+            ["--network", "vgg11", "--widths", "4"],
+            "needs 32x32 pixels or more",
+        ),
         ("digits", ["--per-class", 100000], "Received: per_class=100000"),
         (
             "digits",
@@ -213,15 +301,8 @@ def test_help():
         assert option in result.stdout
 
 
-def test_the_schedule_drops_by_ten_at_thirds():
-    settings = Settings("digits", epochs=350, learning_rate=1.0)
-    rates = [settings.learning_rate_at(epoch) for epoch in range(350)]
-    assert rates[115:117] == pytest.approx([1.0, 0.1])
-    assert rates[232:234] == pytest.approx([0.1, 0.01])
-    assert len(set(rates)) == 3
-
-
-def test_recipes_state_their_settings():
-    assert digits_recipe.SETTINGS.heads == ("linear", "etf")
-    assert str(digits_recipe.SETTINGS.folder) == "runs/digits-conv_net-ce"
-    assert fashion_recipe.SETTINGS.widths == (512, 512, 512)
+def test_compare_needs_a_data_set():
+    result = run("compare", "mnits")
+    assert result.returncode == 1
+    assert "Did you mean 'mnist'?" in result.stderr
+    assert "Recipes: digits, mnist" in run("compare").stderr

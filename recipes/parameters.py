@@ -1,0 +1,109 @@
+"""What a fixed head saves: trainable parameters of every network.
+
+    python -m recipes.parameters [--classes 10] [--networks resnet18 vgg11]
+
+Builds each network with a learned head, and with as many features as classes,
+and counts. Zhu et al. (2021, https://arxiv.org/abs/2105.02375) report that a
+fixed ETF with d = C saves over 20 % of ResNet-18.
+"""
+
+import dataclasses
+import math
+import os
+import sys
+from typing import Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from recipes.quiet import silenced
+from recipes.settings import NETWORKS
+from recipes.settings import Settings
+
+Counts = dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Which networks to count."""
+
+    networks: tuple[str, ...] = NETWORKS
+    """The networks."""
+
+    classes: int = 10
+    """The number of classes."""
+
+    size: int = 32
+    """Height and width of the images, which have 3 channels."""
+
+    stem: Literal["auto", "cifar", "imagenet"] = "auto"
+    """How resnet and densenet begin; auto is imagenet from 65 pixels on."""
+
+    def __post_init__(self):
+        # The check, and its message, of a recipe.
+        for network in self.networks:
+            Settings("cifar10", network=network, stem=self.stem)
+
+
+def count(network: str, options: Options) -> Counts:
+    """Counts the trainable parameters of a network with each head.
+
+    Args:
+        network: Its name.
+        options: Classes, size of the images and stem.
+
+    Returns:
+        For each head of the comparison, the number.
+    """
+    from recipes.networks import build_network
+
+    settings = Settings("cifar10", network=network, stem=options.stem)
+    shape = (options.size, options.size, 3)
+    counts = {}
+    for head in ("linear", "etf_dim_c"):
+        model = build_network(settings, head, shape, options.classes)
+        counts[head] = sum(math.prod(w.shape) for w in model.trainable_weights)
+        if head == "linear":
+            # The body is the same: only the head's own weights differ.
+            learned = sum(math.prod(w.shape) for w in model.layers[-1].weights)
+            counts["etf"] = counts[head] - learned
+            counts["weight_norm"] = counts[head] + options.classes
+    return counts
+
+
+def print_table(options: Options) -> None:
+    """Prints a row for each network."""
+    table = Table(
+        "network",
+        *("linear", "ETF", "saved", "ETF, d = C", "saved"),
+        title=f"Trainable parameters, {options.classes} classes, "
+        f"{options.size}x{options.size}x3 images, stem {options.stem}",
+    )
+    for column in table.columns:
+        column.no_wrap = True
+        column.justify = "left" if column.header == "network" else "right"
+    for network in options.networks:
+        counts = count(network, options)
+        linear = counts["linear"]
+        table.add_row(
+            network,
+            f"{linear:,}",
+            f"{counts['etf']:,}",
+            f"{1 - counts['etf'] / linear:.2%}",
+            f"{counts['etf_dim_c']:,}",
+            f"{1 - counts['etf_dim_c'] / linear:.2%}",
+        )
+    Console().print(table)
+    print("A weight-normalised head has one more for each class.")
+
+
+if __name__ == "__main__":
+    chosen = tyro.cli(Options, description=__doc__)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with silenced(2):
+            import recipes.networks  # noqa: F401
+        print_table(chosen)
+    except ValueError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,85 @@
+import pathlib
+
+import keras
+import numpy as np
+from keras import ops
+
+import nc_keras
+from nc_keras.callbacks.schedule import log_spaced_epochs
+from nc_keras.writers.json_lines import JSONLinesWriter
+from recipes.datasets import Dataset
+from recipes.datasets import ImageStream
+
+_TIMES = 10
+
+
+class Robustness(keras.callbacks.Callback):
+    """Measures how far test images are from another decision (Figure 8).
+
+    Puts `deepfool`, the mean of |r| / |x| over standardised test images x and
+    DeepFool's perturbations r, into `logs`. `robustness.jsonl` also has the
+    number of images for which one was found, the others being left out.
+    Measured at ten log-spaced epochs, the last among them, and at the one at
+    which the training error vanished. Comes after the callback that knows it.
+
+    Args:
+        folder: Where to write.
+        dataset: The data, of which test images are chosen at random.
+        count: Integer, how many images.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        dataset: Dataset | ImageStream,
+        count: int,
+    ):
+        super().__init__()
+        self._path = folder / "robustness.jsonl"
+        self._images = some_test_images(dataset, count)
+
+    def on_train_begin(self, logs=None):
+        self._measured = log_spaced_epochs(self.params["epochs"], _TIMES)
+        self._terminal = False
+        self._rows = None
+        network = self.model.layers[-1]
+        self._deepfool = nc_keras.DeepFool(network)
+        standardised = self._images
+        for layer in self.model.layers[:-1]:
+            standardised = layer(standardised)
+        self._standardised = ops.convert_to_numpy(standardised)
+
+    def on_epoch_end(self, epoch, logs=None):
+        begins = bool(logs.get("terminal_phase")) and not self._terminal
+        self._terminal = self._terminal or begins
+        if self.model.stop_training or not (
+            begins or epoch + 1 in self._measured
+        ):
+            return
+        if self._rows is None:
+            self._rows = JSONLinesWriter(self._path, epoch + 1)
+        result = self._deepfool(self._standardised)
+        row = {"images": len(result.found), "found": int(result.found.sum())}
+        if row["found"]:
+            row["deepfool"] = float(np.nanmean(result.relative_norms))
+            logs["deepfool"] = row["deepfool"]
+        self._rows.write({"epoch": epoch + 1, **row})
+
+
+def some_test_images(dataset: Dataset | ImageStream, count: int) -> np.ndarray:
+    """Returns test images, the same at every call.
+
+    Raises:
+        ValueError: If there are fewer.
+    """
+    if count > dataset.num_test:
+        raise ValueError(
+            f"There are {dataset.num_test:,} test images. "
+            f"Received: deepfool={count}."
+        )
+    x, y = dataset.test_data(count)
+    if y is None:
+        # A stream is in no order of classes.
+        return np.asarray(next(iter(x))[0])
+    chosen = np.random.default_rng(0).choice(len(x), count, replace=False)
+    return x[np.sort(chosen)]
