@@ -9,10 +9,14 @@ from nc_keras import models
 from nc_keras import optimizers
 from nc_keras.features import FeatureExtractor
 from nc_keras.measurement import measure
+from nc_keras.robustness import DeepFool
+from nc_keras.robustness import deepfool
 
 __all__ = [
+    "DeepFool",
     "FeatureExtractor",
     "callbacks",
+    "deepfool",
     "geometry",
     "layers",
     "losses",

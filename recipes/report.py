@@ -1,11 +1,19 @@
-"""One HTML page of a comparison, which asks for nothing from elsewhere."""
+"""One HTML page of a comparison, which asks for nothing from elsewhere.
+
+    python -m recipes.report runs/digits-conv_net
+
+makes page and overview again from the folder's `results.json`, and prints the
+tables as Markdown.
+"""
 
 import dataclasses
 import io
+import json
 import os
 import pathlib
 import re
 import shlex
+import sys
 import urllib.parse
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -277,3 +285,25 @@ def _words(value):
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [str(item) for item in value]
     return [str(value)]
+
+
+def main(folder: pathlib.Path) -> None:
+    """Makes page and overview again, and prints the tables.
+
+    Args:
+        folder: A folder with the `results.json` of a comparison.
+    """
+    path = folder / "results.json"
+    if not path.exists():
+        sys.exit(
+            "error: Name a folder that a recipe wrote, with its results.json. "
+            f"Received: {folder}."
+        )
+    record = json.loads(path.read_text())
+    write_report(folder / "report.html", record)
+    plots.plot_comparison(folder / "curves.png", record)
+    print(summary.markdown_summary(record))
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(*sys.argv[1:]))

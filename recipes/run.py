@@ -2,6 +2,7 @@
 
 from nc_keras.writers.files import writable_directory
 from recipes import datasets
+from recipes import training
 from recipes.plots import plot_comparison
 from recipes.report import write_report
 from recipes.results import build_record
@@ -11,7 +12,6 @@ from recipes.results import read_run
 from recipes.results import write_json
 from recipes.settings import Settings
 from recipes.summary import print_summary
-from recipes.training import train
 
 
 def run(settings: Settings) -> int:
@@ -29,7 +29,7 @@ def run(settings: Settings) -> int:
             if is_finished(settings.folder / one.name):
                 print(f"{one.name}: finished before, not trained again")
             else:
-                train(settings, one, dataset)
+                training.train(settings, one, dataset)
     except KeyboardInterrupt:
         interrupted = True
     found = [read_run(settings.folder / one.name) for one in settings.runs]

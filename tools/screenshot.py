@@ -1,6 +1,6 @@
 """Takes a picture of the neural collapse panels in TensorBoard.
 
-    python tools/screenshot.py runs/digits-conv_net-ce panels.png
+    python tools/screenshot.py runs/digits-conv_net panels.png
 
 Serves the log directory with TensorBoard, opens the page Custom Scalars in
 headless chromium, waits until every curve is drawn, and writes a PNG with a

@@ -48,7 +48,12 @@ def conv(
 
     Where it strides, `padding="same"` would put one more below and right.
     """
-    if strides > 1 and size > 1:
+    if strides > 1 and size == 1:
+        # The same as a stride of the convolution, in whose gradient oneDNN
+        # (TensorFlow 2.21 on a CPU) writes out of bounds for few filters.
+        x = keras.layers.MaxPooling2D(1, strides)(x)
+        strides = 1
+    elif strides > 1:
         x = keras.layers.ZeroPadding2D(size // 2)(x)
     return keras.layers.Conv2D(
         filters,
