@@ -124,6 +124,7 @@ def build_record(
             "test": dataset.num_test,
             "classes": dataset.num_classes,
             "per_class": _fewer_than_the_papers(settings, protocol),
+            "test_images": settings.test_images,
         },
         "published": [dataclasses.asdict(fact) for fact in published],
         "interrupted": interrupted,

@@ -302,10 +302,15 @@ def notices(record: Mapping[str, Any]) -> list[str]:
             f"{scale['protocol_epochs']} of the papers' protocol. The numbers "
             "are not those of the protocol."
         )
-    per_class = (record.get("data") or {}).get("per_class")
-    if per_class is not None:
+    data = record.get("data") or {}
+    if data.get("per_class") is not None:
         sentences.append(
-            f"Trained on {per_class:,} images a class, not on all of them."
+            f"Trained on {data['per_class']:,} images a class, not on all of "
+            "them."
+        )
+    if data.get("test_images") is not None:
+        sentences.append(
+            f"Tested on {data['test_images']:,} images, not on all of them."
         )
     sentences += _not_found(record)
     if record.get("interrupted"):

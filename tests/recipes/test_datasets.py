@@ -333,3 +333,16 @@ def test_without_tfds_the_error_says_what_to_do(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(FileNotFoundError, match="tensorflow_datasets halted"):
         datasets.load("tiny", tmp_path)
+
+
+def test_take_test_images():
+    digits = datasets.load("digits")
+    some = datasets.take_test(digits, 100)
+    again = datasets.take_test(digits, 100)
+    np.testing.assert_array_equal(some.x_test, again.x_test)
+    assert some.num_test == 100 and some.num_train == digits.num_train
+    rows = {image.tobytes() for image in digits.x_test}
+    assert all(image.tobytes() in rows for image in some.x_test)
+    for count in (0, 451):
+        with pytest.raises(ValueError, match=f"450 .* count={count}"):
+            datasets.take_test(digits, count)
