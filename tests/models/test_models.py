@@ -10,6 +10,12 @@ from nc_keras.models import ConvNet
 from nc_keras.models import DenseNet
 from nc_keras.models import ResNet
 
+# Their graphs are the same, and one of them runs on JAX in
+# test_against_torch.py.
+slow_on_jax = pytest.mark.skipif(
+    keras.backend.backend() == "jax",
+    reason="XLA compiles every shape of every layer, for minutes",
+)
 BUILD = {
     "mlp": lambda **kwargs: MLP((8, 8, 1), 10, (32, 16), **kwargs),
     "conv_net": lambda **kwargs: ConvNet((8, 8, 1), 10, (8, 16), **kwargs),
@@ -23,7 +29,13 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("network", BUILD)
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(name, marks=slow_on_jax if name == "resnet" else ())
+        for name in BUILD
+    ],
+)
 @pytest.mark.parametrize("head", HEADS)
 def test_trains_measures_saves_and_loads(network, head, digits, tmp_path):
     x, y = digits[0][:300], digits[1][:300]
@@ -86,6 +98,7 @@ def test_same_seed_same_body_for_every_head():
         np.testing.assert_array_equal(bodies[0], body)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("head", ["linear", "etf_canonical"])
 @pytest.mark.parametrize(
     "build",
@@ -107,11 +120,13 @@ def test_as_many_features_as_classes(build, head):
         )
 
 
+@slow_on_jax
 def test_dense_net_with_as_many_features_as_classes():
     model = DenseNet(40, (28, 28, 1), 10, feature_dim=10)
     assert model.layers[-1].input.shape == (None, 10)
 
 
+@slow_on_jax
 def test_images_of_28_pixels_are_padded_to_32():
     for model in (
         ResNet(18, (28, 28, 1), 10, width=4),
@@ -123,6 +138,7 @@ def test_images_of_28_pixels_are_padded_to_32():
         assert np.isfinite(ops.convert_to_numpy(outputs)).all()
 
 
+@slow_on_jax
 def test_large_images():
     model = ResNet(18, (96, 96, 3), 10, "imagenet", width=4)
     assert model.get_layer("avgpool").input.shape == (None, 3, 3, 32)
@@ -130,6 +146,7 @@ def test_large_images():
     assert model.get_layer("classifier_0").input.shape == (None, 9 * 32)
 
 
+@slow_on_jax
 def test_initial_weights_are_drawn_as_in_torchvision():
     keras.utils.set_random_seed(0)
     model = ResNet(18, (32, 32, 3), 10)
