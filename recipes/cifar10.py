@@ -10,10 +10,10 @@ Images             32x32, standardised, not augmented
 Terminal phase     from 99.9 % training accuracy on
 
 Hardware and time: one GPU, some hours a head; on two CPU cores it is days, so
-scale it down there (`--fraction 0.1 --per-class 500`). Expect: published is
-the rate, as a reproduction has it; that reproduction ends at NC1 near 0.02 and
-NC4 near 0.005 on test images (read off its plot; 7x7 stem). We have no run of
-our own to quote.
+scale it down there (`--fraction 0.1 --per-class 500`). Expect: the rate is as
+a reproduction has it; that reproduction, not the paper, ends at NC1 near 0.02
+(train) and NC4 near 0.005 (test), read off its plot, with the 7x7 stem. We
+have no run of our own to quote.
 """
 
 from recipes.cli import main
@@ -44,7 +44,7 @@ PROTOCOL = Protocol(
     },
     published=(
         Published(
-            "CE, ResNet-18: NC1 and NC4 on test images at epoch 350",
+            "CE, ResNet-18, epoch 350, a reproduction: NC1 (train), NC4 (test)",
             "about 0.02 and 0.005",
             "read off a plot of github.com/malashinroman/neuronal_collapse, a "
             "reproduction with the ImageNet stem",

@@ -12,10 +12,10 @@ Terminal phase     from 99.9 % training accuracy on
 The MSE paper leaves CIFAR-100 out: more than ten classes need a scaled loss,
 for which there is `--losses rescaled_square`.
 
-Hardware and time: one GPU, most of a day a head; not for a CPU. Expect:
-published are DenseNet's test accuracies, 77.19 % at zero error and 76.56 % at
-the end; a reproduction of ResNet-50 ends at NC1 near 0.35 and NC4 near 0.07
-on test images (read off its plot). We have no run of our own to quote.
+Hardware and time: one GPU, most of a day a head; not for a CPU. Expect: others
+transcribe DenseNet's test accuracies, 77.19 % at zero error and 76.56 % at the
+end; a reproduction of ResNet-50, not the paper, ends at NC1 near 0.35 (train)
+and NC4 near 0.07 (test), read off its plot. We have no run of our own to quote.
 """
 
 from recipes.cli import main
@@ -47,7 +47,7 @@ PROTOCOL = Protocol(
             f"Table 1 of Papyan et al. 2020, by {NOTES}",
         ),
         Published(
-            "CE, ResNet-50: NC1 and NC4 on test images at epoch 350",
+            "CE, ResNet-50, epoch 350, a reproduction: NC1 (train), NC4 (test)",
             "about 0.35 and 0.07",
             "read off a plot of github.com/malashinroman/neuronal_collapse, a "
             "reproduction with the ImageNet stem",

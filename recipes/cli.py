@@ -34,7 +34,7 @@ def main(
             default=default,
             description=description,
             args=arguments,
-        ).scaled()
+        ).settled(default)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # Only now, so that `--help` comes at once.
         with silenced(2):

@@ -6,9 +6,10 @@
 Takes the settings of the data set's recipe (its name comes first), but trains
 every head (learned, fixed ETF, fixed ETF with as many features as classes,
 weight-normalised) with every loss (CE, MSE, rescaled square) and three seeds,
-each seed with the same initial network and the same order of the images for
-all. Every option of the recipe is an option here. A comparison that is stopped
-goes on with the runs that have not finished.
+each seed with the same order of the images, and the same initial body where
+the features have the same dimension, for all. Every option of the recipe is an
+option here. A comparison that is stopped goes on with the runs that have not
+finished.
 """
 
 import dataclasses

@@ -12,9 +12,9 @@ Terminal phase     from 99.6 % training accuracy on
 Batch, drops and depth are not confirmed by a source that we could read, and
 resizing is our choice: the shorter side to 256, the centre of 224x224.
 
-Hardware and time: several GPUs and weeks (the papers had eight). Expect:
-published are the test accuracies at zero error and at the end, ResNet 65.41 %
-and 64.45 %, DenseNet 65.04 % and 62.38 %. We have no run of our own to quote.
+Hardware and time: several GPUs and weeks. Expect: others transcribe the test
+accuracies at zero error and at the end, ResNet 65.41 % and 64.45 %, DenseNet
+65.04 % and 62.38 %. We have no run of our own to quote.
 """
 
 from recipes.cli import main

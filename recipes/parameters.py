@@ -54,7 +54,7 @@ def count(network: str, options: Options) -> Counts:
         options: Classes, size of the images and stem.
 
     Returns:
-        For each head of the comparison, the number.
+        For a learned head, a fixed ETF, and one with d = C, the number.
     """
     from recipes.networks import build_network
 
@@ -68,7 +68,6 @@ def count(network: str, options: Options) -> Counts:
             # The body is the same: only the head's own weights differ.
             learned = sum(math.prod(w.shape) for w in model.layers[-1].weights)
             counts["etf"] = counts[head] - learned
-            counts["weight_norm"] = counts[head] + options.classes
     return counts
 
 
@@ -90,12 +89,16 @@ def print_table(options: Options) -> None:
             network,
             f"{linear:,}",
             f"{counts['etf']:,}",
-            f"{1 - counts['etf'] / linear:.2%}",
+            _saved(counts["etf"], linear),
             f"{counts['etf_dim_c']:,}",
-            f"{1 - counts['etf_dim_c'] / linear:.2%}",
+            _saved(counts["etf_dim_c"], linear),
         )
     Console().print(table)
     print("A weight-normalised head has one more for each class.")
+
+
+def _saved(parameters, linear):
+    return f"{1 - parameters / linear:.2%}" if parameters < linear else "none"
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ class Network:
     """A network that the papers train on a dataset.
 
     Attributes:
-        status: How we know that it is this depth.
+        status: How we know that one of the two papers took this depth. From
+            `MSE_CONFIG` it is the MSE's; that the other paper did is then not
+            confirmed.
         rates: For each loss the best learning rate that is known.
         source: Where the depth is from.
     """
@@ -77,7 +79,7 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A number of the papers, kept apart from ours."""
+    """A number that others report, kept apart from ours."""
 
     what: str
     value: str
@@ -100,7 +102,7 @@ class Protocol:
         weight_decay: Coupled, of every trainable variable.
         threshold: The training accuracy at which the terminal phase begins;
             less than 1 because some labels are wrong.
-        published: What the papers report on this dataset.
+        published: What others report on this dataset.
     """
 
     dataset: str
@@ -160,6 +162,13 @@ SHARED = (
     ("pixel-wise standardisation, no augmentation", Status.TRANSCRIBED, NOTES),
     ("VGG: BatchNorm for dropout", Status.TRANSCRIBED, NOTES),
     ("DenseNet: no dropout", Status.TRANSCRIBED, NOTES),
+    ("one mean and deviation for each channel", Status.OURS, ""),
+    ("ImageNet: torchvision's constants for them", Status.OURS, ""),
+    ("28x28 images: a black border of 2", Status.PUBLISHED, NOTEBOOK),
+    ("the last, smaller batch is trained on too", Status.OURS, ""),
+    ("3x3 stem without pooling on MNIST", Status.PUBLISHED, NOTEBOOK),
+    ("3x3 stem elsewhere, 7x7 from 65 pixels on", Status.OURS, ""),
+    ("fixed heads without a bias (Zhu et al. learn one)", Status.OURS, ""),
     ("MNIST 5000, SVHN 4600, ImageNet 600 a class", Status.TRANSCRIBED, NOTES),
     (
         "terminal phase from 99.9 % (ImageNet 99.6 %) training accuracy",
@@ -186,6 +195,11 @@ PUBLISHED = (
         "median 0.962 points, mean 1.833 points",
         "Han et al. 2022, by a third party's notes",
     ),
+    Published(
+        "MSE: gain in DeepFool robustness in the terminal phase",
+        "median 0.1762, mean 0.9278",
+        "Han et al. 2022, by a third party's notes",
+    ),
 )
 
 
@@ -208,27 +222,34 @@ def protocol_of(dataset: str) -> Protocol | None:
 def main() -> None:
     """Prints the protocol."""
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
-    shared = Table("what", "how we know it", title="All datasets")
+    shared = _table("All datasets", "what", "how we know it")
     for what, status, source in SHARED:
         shared.add_row(what, f"{status.value}: {source}".strip(": "))
     console.print(shared)
-    table = Table("dataset", "network", "rate, CE", "rate, MSE", "its depth")
+    table = _table("Networks", "dataset", "network", "its depth", "rates")
     for name in DATASETS:
         protocol = protocol_of(name)
         for network, known in protocol.networks.items():
-            rates = [known.rates.get(loss) for loss in ("ce", "mse")]
-            table.add_row(
-                name,
-                network,
-                *(str(rate or "–") for rate in rates),
-                known.status.value,
-            )
+            depth = f"{known.status.value}: {known.source}".strip(": ")
+            rates = [f"{loss} {fact}" for loss, fact in known.rates.items()]
+            table.add_row(name, network, depth, "; ".join(rates) or "–")
     console.print(table)
     for fact in PUBLISHED:
         console.print(f"{fact.what}: {fact.value}. {fact.source}")
+    console.print("The 25 rates:", *(f"{rate:.6g}" for rate in LEARNING_RATES))
+    console.print("The 50 measured epochs:", *MEASURED_EPOCHS)
+
+
+def _table(title, *headings):
+    from rich.table import Table
+
+    table = Table(title=title)
+    for heading in headings:
+        # An address that is cut is no source.
+        table.add_column(heading, overflow="fold")
+    return table
 
 
 if __name__ == "__main__":

@@ -109,6 +109,7 @@ def render(record: Mapping[str, Any], folder: pathlib.Path) -> str:
         ],
         plots=drawn,
         width=max((plot.width for plot in drawn), default=0),
+        vanished=summary.vanished(record),
         missing=missing,
         columns=[heading for heading, *_ in _RUN_COLUMNS],
         runs=[_run(run, folder) for run in record["runs"]],

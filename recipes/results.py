@@ -18,6 +18,8 @@ from nc_keras.writers.json_lines import read_json_lines
 from recipes.datasets import Dataset
 from recipes.datasets import ImageStream
 from recipes.protocol import protocol_of
+from recipes.settings import ALL_HEADS
+from recipes.settings import LOSSES
 from recipes.settings import Run
 from recipes.settings import Settings
 
@@ -26,7 +28,6 @@ _FREE = (
     "heads",
     "losses",
     "seeds",
-    "fraction",
     "data_dir",
     "output",
     "progress",
@@ -36,17 +37,19 @@ _FREE = (
 def claim_folder(settings: Settings) -> None:
     """Makes the folder this recipe's, or sees that it was.
 
+    A folder in which no run came to an epoch is nobody's.
+
     Raises:
         ValueError: If it has the runs of other settings.
     """
     path = settings.folder / "settings.json"
     mine = _plain(settings) | {"backend": keras.backend.backend()}
-    if path.exists():
+    if path.exists() and any(settings.folder.glob("*/metrics.jsonl")):
         theirs = _read_json(path)
         different = [
-            f"{key} is {theirs.get(key)} there and {mine.get(key)} here"
-            for key in sorted(mine.keys() | theirs.keys())
-            if key not in _FREE and mine.get(key) != theirs.get(key)
+            f"{key} is {theirs[key]} there and {mine[key]} here"
+            for key in sorted(mine.keys() & theirs.keys())
+            if key not in _FREE and mine[key] != theirs[key]
         ]
         if different:
             raise ValueError(
@@ -95,6 +98,20 @@ def read_run(folder: pathlib.Path) -> dict | None:
     }
 
 
+def read_runs(settings: Settings) -> list[dict]:
+    """Reads all runs of a folder, also those of an earlier command."""
+    folders = settings.folder.glob("*/run.json")
+    runs = [read_run(path.parent) for path in folders]
+    return sorted(
+        (run for run in runs if run),
+        key=lambda run: (
+            LOSSES.index(run["loss"]),
+            ALL_HEADS.index(run["head"]),
+            run["seed"],
+        ),
+    )
+
+
 def build_record(
     settings: Settings,
     dataset: Dataset | ImageStream,
@@ -103,21 +120,21 @@ def build_record(
 ) -> dict:
     """Returns everything that tables, figures and report are made from."""
     protocol = protocol_of(settings.dataset)
-    scale = None
-    if settings.protocol_epochs not in (None, settings.epochs):
-        scale = {
-            "epochs": settings.epochs,
-            "protocol_epochs": settings.protocol_epochs,
-        }
-    rates = "; ".join(
-        f"{loss} {settings.rate(loss)}" for loss in settings.losses
-    )
+    losses = list(dict.fromkeys(run["loss"] for run in runs))
+    rates = "; ".join(f"{loss} {settings.rate(loss)}" for loss in losses)
     published = protocol.published if protocol else ()
     return {
         "title": settings.title,
         "command": command(),
-        "settings": _plain(settings) | {"learning_rate": rates},
-        "scale": scale,
+        "settings": _plain(settings)
+        | {
+            "learning_rate": rates,
+            "losses": losses,
+            "heads": list(dict.fromkeys(run["head"] for run in runs)),
+            "seeds": sorted({run["seed"] for run in runs}),
+        },
+        "scale": _scale(settings),
+        "deviations": _deviations(settings, protocol),
         "machine": machine(),
         "data": {
             "train": dataset.num_train,
@@ -171,6 +188,34 @@ def _read_json(path):
             f"{path} is damaged. Delete it, and what is beside it. "
             f"Received: {error}."
         ) from error
+
+
+def _scale(settings):
+    theirs, of = settings.protocol_epochs, "the papers' protocol"
+    if theirs is None:
+        theirs, of = settings.recipe_epochs, "the recipe"
+    if theirs in (None, settings.epochs):
+        return None
+    return {"epochs": settings.epochs, "protocol_epochs": theirs, "of": of}
+
+
+def _deviations(settings, protocol):
+    """What else differs from the papers' protocol, in words."""
+    if protocol is None or settings.protocol_epochs is None:
+        return []
+    words = [
+        f"{name} {getattr(settings, name)} ({getattr(protocol, name)})"
+        for name in (
+            *("network", "batch_size", "momentum", "weight_decay"),
+            *("drops", "threshold"),
+        )
+        if getattr(settings, name) != getattr(protocol, name)
+    ]
+    if settings.widths:
+        words.append(f"widths {settings.widths}")
+    if settings.learning_rate is not None:
+        words.append(f"learning_rate {settings.learning_rate}")
+    return words
 
 
 def _fewer_than_the_papers(settings, protocol):

@@ -24,7 +24,7 @@ class Robustness(keras.callbacks.Callback):
 
     Args:
         folder: Where to write.
-        dataset: The data, of which test images are chosen at random.
+        dataset: The data, whose test images are taken.
         count: Integer, how many images.
     """
 
@@ -69,6 +69,9 @@ class Robustness(keras.callbacks.Callback):
 def some_test_images(dataset: Dataset | ImageStream, count: int) -> np.ndarray:
     """Returns test images, the same at every call.
 
+    Of arrays they are drawn at random; of a stream they are the first ones,
+    which are in no order of classes.
+
     Raises:
         ValueError: If there are fewer.
     """
@@ -79,7 +82,6 @@ def some_test_images(dataset: Dataset | ImageStream, count: int) -> np.ndarray:
         )
     x, y = dataset.test_data(count)
     if y is None:
-        # A stream is in no order of classes.
         return np.asarray(next(iter(x))[0])
     chosen = np.random.default_rng(0).choice(len(x), count, replace=False)
     return x[np.sort(chosen)]

@@ -8,7 +8,7 @@ from recipes.report import write_report
 from recipes.results import build_record
 from recipes.results import claim_folder
 from recipes.results import is_finished
-from recipes.results import read_run
+from recipes.results import read_runs
 from recipes.results import write_json
 from recipes.settings import Settings
 from recipes.summary import print_summary
@@ -32,8 +32,7 @@ def run(settings: Settings) -> int:
                 training.train(settings, one, dataset)
     except KeyboardInterrupt:
         interrupted = True
-    found = [read_run(settings.folder / one.name) for one in settings.runs]
-    runs = [result for result in found if result]
+    runs = read_runs(settings)
     if any(result["measured"] for result in runs):
         report(settings, build_record(settings, dataset, runs, interrupted))
     else:

@@ -122,6 +122,9 @@ class Settings:
     protocol_epochs: tyro.conf.Suppress[int | None] = None
     """The epochs of the papers' protocol, if the recipe follows it."""
 
+    recipe_epochs: tyro.conf.Suppress[int | None] = None
+    """The epochs before `fraction` scaled them."""
+
     data_dir: pathlib.Path = pathlib.Path("data")
     """Where prepared data sets are."""
 
@@ -160,6 +163,26 @@ class Settings:
             raise ValueError(
                 "`fraction` scales a run down, so it is at most 1; `epochs` "
                 f"can be more. Received: fraction={self.fraction}."
+            )
+        if self.deepfool < 0 or self.weight_decay < 0:
+            raise ValueError(
+                "`deepfool` and `weight_decay` must not be negative. Received: "
+                f"deepfool={self.deepfool}, weight_decay={self.weight_decay}."
+            )
+        if not 0 < self.threshold <= 1 or not 0 <= self.momentum < 1:
+            raise ValueError(
+                "`threshold` must be in (0, 1] and `momentum` in [0, 1). "
+                f"Received: threshold={self.threshold}, "
+                f"momentum={self.momentum}."
+            )
+        if not all(0 < share < 1 for share in self.drops):
+            raise ValueError(
+                "`drops` are shares of the epochs, between 0 and 1. "
+                f"Received: drops={self.drops}."
+            )
+        if not all(width > 0 for width in self.widths):
+            raise ValueError(
+                f"`widths` must be positive. Received: widths={self.widths}."
             )
         _check_names("network", (self.network,), NETWORKS)
         _check_names("heads", self.heads, ALL_HEADS)
@@ -202,13 +225,36 @@ class Settings:
 
         return log_spaced_epochs(self.epochs, self.measurements)
 
-    def scaled(self) -> "Settings":
-        """The settings with `fraction` worked into the epochs."""
-        return dataclasses.replace(
-            self,
-            epochs=max(1, round(self.fraction * self.epochs)),
-            fraction=1.0,
-        )
+    def settled(self, default: "Settings") -> "Settings":
+        """The settings of a command line, as they are run.
+
+        `fraction` is worked into the epochs. Widths and rates that the recipe
+        has for its own network are not carried over to another one.
+
+        Args:
+            default: The recipe's settings.
+
+        Raises:
+            ValueError: If the network takes no widths, or one only.
+        """
+        changes = {}
+        if self.fraction != 1:
+            changes["fraction"] = 1.0
+            changes["epochs"] = max(1, round(self.fraction * self.epochs))
+            changes["recipe_epochs"] = self.epochs
+        if self.network != default.network:
+            changes["rates"] = {}
+            if self.widths == default.widths:
+                changes["widths"] = ()
+        settled = dataclasses.replace(self, **changes)
+        family, depth = depth_of(settled.network)
+        most = {"resnet": 1, "vgg": 1, "densenet": 0}.get(family)
+        if most is not None and len(settled.widths) > most:
+            raise ValueError(
+                f"{settled.network} takes {most or 'no'} `widths`. "
+                f"Received: widths={settled.widths}."
+            )
+        return settled
 
     def rate(self, loss: str) -> Fact:
         """The learning rate of a loss, and where it is from."""

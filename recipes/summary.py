@@ -22,6 +22,7 @@ from rich.text import Text
 RUN, FIRST, ZERO, END, GAIN = "run", "first", "zero", "end", "gain"
 
 _ROWS = {FIRST: "first", ZERO: "at_terminal_epoch", END: "last"}
+_PROTOCOL = "the papers' protocol"
 _ENOUGH_SEEDS = 3
 _LABEL_WIDTH = 22
 
@@ -297,10 +298,16 @@ def notices(record: Mapping[str, Any]) -> list[str]:
     sentences = []
     scale = record.get("scale")
     if scale:
+        epochs, theirs = scale["epochs"], scale["protocol_epochs"]
         sentences.append(
-            f"Scaled down: {scale['epochs']} epochs a run instead of the "
-            f"{scale['protocol_epochs']} of the papers' protocol. The numbers "
-            "are not those of the protocol."
+            f"{'Scaled down' if epochs < theirs else 'Longer'}: {epochs} "
+            f"epochs a run instead of the {theirs} of "
+            f"{scale.get('of', _PROTOCOL)}. The numbers are not those of it."
+        )
+    if record.get("deviations"):
+        sentences.append(
+            "Other settings than the protocol's: "
+            f"{', '.join(record['deviations'])}."
         )
     data = record.get("data") or {}
     if data.get("per_class") is not None:
@@ -412,11 +419,14 @@ def _format(number, form):
     return text.replace("-", "") if float(text.replace(",", "")) == 0 else text
 
 
-def _zero(record):
+def vanished(record: Mapping[str, Any]) -> str:
+    """What counts as zero training error: ` (≤ 0.1 %)`, or nothing."""
     threshold = (record.get("settings") or {}).get("threshold")
-    if threshold is None:
-        return "at zero training error"
-    return f"at zero training error (≤ {100 * (1 - threshold):.2g} %)"
+    return "" if threshold is None else f" (≤ {100 * (1 - threshold):.2g} %)"
+
+
+def _zero(record):
+    return f"at zero training error{vanished(record)}"
 
 
 def _seeds(group):

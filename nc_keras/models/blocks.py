@@ -81,8 +81,9 @@ def image_input(
 ) -> tuple[Any, Any]:
     """Returns the input of a network and the image that its stem sees.
 
-    Images of 28x28 pixels are padded with zeros to 32x32, as the papers' code
-    does with MNIST.
+    Images of 28x28 pixels are padded with zeros to 32x32: for standardised
+    images a border of mean grey. The authors' notebook pads the raw pixels of
+    MNIST, in black; give images of 32x32 to do the same.
 
     Args:
         network: The name to use in errors.

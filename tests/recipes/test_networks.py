@@ -128,7 +128,6 @@ def test_parameters_that_a_fixed_head_saves(capsys):
     assert counts == {
         "linear": 11_181_642,
         "etf": 11_181_642 - 5130,
-        "weight_norm": 11_181_652,
         # Zhu et al. also train a bias of 10.
         "etf_dim_c": 8_867_442 - 10,
     }

@@ -105,7 +105,8 @@ def test_measured_epochs_are_the_papers():
 
 
 def test_scaled_runs_keep_their_shares():
-    scaled = dataclasses.replace(settings_of("mnist"), fraction=0.1).scaled()
+    mnist = settings_of("mnist")
+    scaled = dataclasses.replace(mnist, fraction=0.1).settled(mnist)
     assert (scaled.epochs, scaled.protocol_epochs) == (35, 350)
     rates = [scaled.learning_rate_at(e, "ce") for e in range(35)]
     changes = [e for e in range(1, 35) if rates[e] != rates[e - 1]]
@@ -136,3 +137,46 @@ def test_names_are_those_of_the_library():
     assert depth_of("densenet121") == ("densenet", 121)
     assert depth_of("conv_net") == ("conv_net", None)
     assert nc_keras.models.ResNet
+
+
+def test_another_network_does_not_take_the_recipes_widths_and_rates():
+    digits = settings_of("digits")
+    other = dataclasses.replace(digits, network="resnet18").settled(digits)
+    assert other.widths == ()
+    assert other.rate("ce").status is protocol.Status.OURS
+    assert other.rate("ce").value == protocol.DEFAULT_RATES["ce"].value
+    narrow = dataclasses.replace(digits, network="resnet18", widths=(8,))
+    assert narrow.settled(digits).widths == (8,)
+    wrong = dataclasses.replace(narrow, widths=(8, 16))
+    with pytest.raises(ValueError, match="takes 1 `widths`"):
+        wrong.settled(digits)
+
+
+def test_what_differs_from_the_protocol_is_told():
+    from recipes import results
+    from recipes import summary
+
+    mnist = settings_of("mnist")
+    changed = dataclasses.replace(
+        mnist, fraction=0.1, batch_size=32, learning_rate=0.1
+    ).settled(mnist)
+    data = datasets.load("digits")
+    record = results.build_record(changed, data, [], False)
+    text = " ".join(summary.notices(record))
+    assert "Scaled down: 35 epochs a run instead of the 350" in text
+    assert "batch_size 32 (128), learning_rate 0.1" in text
+    record = results.build_record(mnist, data, [], False)
+    assert summary.notices(record) == []
+    digits = settings_of("digits")
+    scaled = dataclasses.replace(digits, fraction=0.1).settled(digits)
+    record = results.build_record(scaled, data, [], False)
+    (text,) = summary.notices(record)
+    assert "10 epochs a run instead of the 100 of the recipe" in text
+
+
+def test_the_rescaled_square_loss_follows_the_number_of_classes():
+    from recipes.training import LOSSES as made
+
+    few, many = (made["rescaled_square"](count) for count in (10, 1000))
+    assert (few.k, few.M) == (1, 15)
+    assert (many.k, many.M) == (15, 30)

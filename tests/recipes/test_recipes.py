@@ -119,6 +119,21 @@ def test_other_settings_are_not_mixed_in(quick_run):
     assert "Traceback" not in other.stderr
 
 
+def test_a_folder_in_which_nothing_ran_is_free(tmp_path):
+    options = [*QUICK, "--heads", "etf", "--output", tmp_path]
+    refused = run("digits", *options, "--deepfool", 5000)
+    assert refused.returncode == 1
+    assert "Received: deepfool=5000" in refused.stderr
+    result = run("digits", *options, "--epochs", 1)
+    assert result.returncode == 0, result.stderr
+    # A seed that is added later joins the first.
+    result = run("digits", *options, "--epochs", 1, "--seed", 7)
+    assert result.returncode == 0, result.stderr
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert [values["seed"] for values in record["runs"]] == [0, 7]
+    assert record["settings"]["seeds"] == [0, 7]
+
+
 def test_a_seed_repeats_a_run_exactly(quick_run, tmp_path):
     folder, _ = quick_run
     again = run("digits", *QUICK, "--output", tmp_path, "--seeds", 0, 1)
@@ -262,6 +277,15 @@ def test_a_fraction_scales_the_schedule(tmp_path):
         ("digits", ["--losses", "mae"], "Received: 'mae'"),
         ("digits", ["--seeds", 1, 1], "each once"),
         ("digits", ["--fraction", 2], "at most 1"),
+        ("digits", ["--deepfool", -3], "must not be negative"),
+        ("digits", ["--drops", "2.0"], "between 0 and 1"),
+        ("digits", ["--threshold", "7"], "`threshold` must be in (0, 1]"),
+        ("digits", ["--widths", "0"], "`widths` must be positive"),
+        (
+            "digits",
+            ["--network", "densenet40", "--widths", "5"],
+            "densenet40 takes no `widths`",
+        ),
         ("digits", ["--batch-size", 5000], "Received: batch_size=5000"),
         ("digits", ["--test-images", 5000], "Received: count=5000"),
         (
