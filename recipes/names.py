@@ -14,5 +14,6 @@ def nearest(what: str, name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return (
-        f"{what} must be of {', '.join(known)}.{hint} Received: {str(name)!r}."
+        f"{what} must be one of {', '.join(known)}.{hint} "
+        f"Received: {str(name)!r}."
     )

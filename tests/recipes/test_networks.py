@@ -4,6 +4,7 @@ import pytest
 from keras import ops
 
 from recipes import datasets
+from recipes import training
 from recipes.networks import build_model
 from recipes.networks import build_network
 from recipes.parameters import Options
@@ -94,32 +95,56 @@ def test_some_test_images_are_the_same_at_every_call(digits):
         some_test_images(digits, 500)
 
 
-def seen_labels(head, loss, digits):
-    """The labels in the order in which training saw them."""
-    seen = []
-    settings = Settings("digits", network="mlp", widths=(16,))
-    run = Run(loss, head, 5)
-    keras.utils.set_random_seed(run.seed)
-    model = compiled_model(settings, run, digits)
-    plain = model.loss
+@pytest.fixture
+def seen(monkeypatch):
+    """The labels of every batch that a loss was computed of."""
+    labels = []
+    compiled = training.compiled_model
 
-    class Spy(type(plain)):
-        def call(self, y_true, y_pred):
-            seen.append(np.asarray(y_true))
-            return super().call(y_true, y_pred)
+    def spied(*arguments):
+        model = compiled(*arguments)
 
-    model.compile(model.optimizer, Spy(), run_eagerly=True)
-    keras.utils.set_random_seed(run.seed)
-    model.fit(digits.x_train, digits.y_train, batch_size=64, verbose=0)
-    return np.concatenate([labels.ravel() for labels in seen])
+        class Spy(type(model.loss)):
+            def call(self, y_true, y_pred):
+                labels.extend(np.ravel(y_true))
+                return super().call(y_true, y_pred)
+
+        model.compile(
+            model.optimizer, Spy(), metrics=["accuracy"], run_eagerly=True
+        )
+        return model
+
+    monkeypatch.setattr(training, "compiled_model", spied)
+    # It would hold for all the tests that follow.
+    monkeypatch.setattr(training, "make_deterministic", lambda: None)
+    return labels
 
 
-def test_every_head_and_loss_sees_the_images_in_one_order(digits):
+def test_every_head_and_loss_sees_the_images_in_one_order(
+    digits, seen, tmp_path
+):
     small = datasets.take(digits, 30)
-    order = seen_labels("linear", "ce", small)
-    assert len(order) == 300
-    for head, loss in (("etf", "ce"), ("weight_norm", "mse")):
-        np.testing.assert_array_equal(order, seen_labels(head, loss, small))
+    settings = Settings(
+        "digits",
+        network="mlp",
+        widths=(16,),
+        epochs=1,
+        output=tmp_path,
+        progress=False,
+    )
+    orders = []
+    for run in (
+        Run("ce", "linear", 5),
+        Run("ce", "etf", 5),
+        Run("mse", "weight_norm", 5),
+        Run("ce", "linear", 6),
+    ):
+        seen.clear()
+        training.train(settings, run, small)
+        orders.append(seen[:300])
+    assert sorted(orders[0]) == sorted(small.y_train)
+    assert orders[1] == orders[0] and orders[2] == orders[0]
+    assert orders[3] != orders[0]
 
 
 def test_parameters_that_a_fixed_head_saves(capsys):
