@@ -3,7 +3,6 @@ import functools
 import math
 import pathlib
 import re
-from collections.abc import Mapping
 from typing import Annotated
 from typing import Any
 from typing import Literal
@@ -90,10 +89,8 @@ class Settings:
     """The rate before its drops, for every loss. Defaults to the best that is
     known of network and loss."""
 
-    rates: tyro.conf.Suppress[Mapping[str, float]] = dataclasses.field(
-        default_factory=dict
-    )
-    """The recipe's own rate for each loss."""
+    rates: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Rates by loss, such as: ce 0.1 mse 0.2."""
 
     drops: tuple[float, ...] = (1 / 3, 2 / 3)
     """At which shares of the epochs the rate drops by ten."""
@@ -187,6 +184,12 @@ class Settings:
         _check_names("network", (self.network,), NETWORKS)
         _check_names("heads", self.heads, ALL_HEADS)
         _check_names("losses", self.losses, LOSSES)
+        if self.rates:
+            _check_names("rates", tuple(self.rates), LOSSES)
+        if not all(rate > 0 for rate in self.rates.values()):
+            raise ValueError(
+                f"`rates` must be positive. Received: rates={self.rates}."
+            )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(
                 "`seeds` must name one or more, each once. "
@@ -243,7 +246,8 @@ class Settings:
             changes["epochs"] = max(1, round(self.fraction * self.epochs))
             changes["recipe_epochs"] = self.epochs
         if self.network != default.network:
-            changes["rates"] = {}
+            if self.rates == default.rates:
+                changes["rates"] = {}
             if self.widths == default.widths:
                 changes["widths"] = ()
         settled = dataclasses.replace(self, **changes)
@@ -259,9 +263,9 @@ class Settings:
     def rate(self, loss: str) -> Fact:
         """The learning rate of a loss, and where it is from."""
         if self.learning_rate is not None:
-            return Fact(self.learning_rate, Status.OURS, "--learning-rate")
+            return Fact(self.learning_rate, Status.OURS)
         if loss in self.rates:
-            return Fact(self.rates[loss], Status.OURS, "the recipe")
+            return Fact(self.rates[loss], Status.OURS)
         return _known_rate(self.dataset, self.network, loss)
 
     def learning_rate_at(self, epoch: int, loss: str) -> float:

@@ -180,3 +180,19 @@ def test_the_rescaled_square_loss_follows_the_number_of_classes():
     few, many = (made["rescaled_square"](count) for count in (10, 1000))
     assert (few.k, few.M) == (1, 15)
     assert (many.k, many.M) == (15, 30)
+
+
+def test_rates_by_loss():
+    digits = settings_of("digits")
+    rates = {"ce": 0.5, "mse": 0.25}
+    other = dataclasses.replace(digits, network="mlp", rates=rates)
+    assert other.settled(digits).rate("mse").value == 0.25
+    known = dataclasses.replace(digits, rates=rates)
+    assert (
+        known.rate("rescaled_square")
+        is (protocol.DEFAULT_RATES["rescaled_square"])
+    )
+    with pytest.raises(ValueError, match="Did you mean 'mse'"):
+        dataclasses.replace(digits, rates={"mes": 0.1})
+    with pytest.raises(ValueError, match="must be positive"):
+        dataclasses.replace(digits, rates={"ce": 0.0})
