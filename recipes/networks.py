@@ -74,11 +74,7 @@ def build_model(
     if depth is not None and shape[:2] == (28, 28):
         layers.append(keras.layers.ZeroPadding2D(2))
         shape = (32, 32, shape[2])
-    layers.append(
-        keras.layers.Normalization(
-            mean=mean, variance=[value**2 for value in deviation]
-        )
-    )
+    layers.append(nc_keras.layers.Standardization(mean, deviation))
     network = build_network(settings, head, shape, dataset.num_classes)
     return keras.Sequential([*layers, network], name="standardised")
 

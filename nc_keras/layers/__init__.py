@@ -1,11 +1,13 @@
 from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.etf_classifier import ETFClassifier
+from nc_keras.layers.standardization import Standardization
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 from nc_keras.layers.weight_normalization import WeightNormalization
 
 __all__ = [
     "BatchNormalization",
     "ETFClassifier",
+    "Standardization",
     "WeightNormDense",
     "WeightNormalization",
 ]

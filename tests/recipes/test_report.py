@@ -57,7 +57,7 @@ def test_what_the_page_says(path):
     for expected in (
         "Scaled down: 35 epochs a run instead of the 350",
         "1,347 to train, 450 to test, 10 classes",
-        "rate 0.1, dropped by ten at 1/3 and 2/3",
+        "rate 0.1",
         "no claim about collapse is made",
         "failed: loss was not finite at epoch 3",
         "2 of 3 reached",
