@@ -38,5 +38,5 @@ def test_a_recipe_with_its_panels_runs_without_tensorflow(backend, tmp_path):
         cwd=ROOT,
     )
     assert result.returncode == 0, result.stderr
-    assert "etf head" in result.stdout
-    assert list((tmp_path / "etf" / "train").glob("events.*"))
+    assert "ce: at zero" in result.stdout
+    assert list((tmp_path / "ce-etf-0" / "train").glob("events.*"))
