@@ -61,6 +61,11 @@ def claim_folder(settings: Settings) -> None:
     write_json(path, mine)
 
 
+def fixed(settings: Settings) -> dict[str, Any]:
+    """Returns the settings that all runs of a folder share."""
+    return {k: v for k, v in _plain(settings).items() if k not in _FREE}
+
+
 def write_run(folder: pathlib.Path, run: Run, facts: Mapping[str, Any]) -> None:
     """Writes what a run is, and, once it has ended, how it ended."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -49,6 +49,16 @@ class Robustness(keras.callbacks.Callback):
             standardised = layer(standardised)
         self._standardised = ops.convert_to_numpy(standardised)
 
+    def get_state(self) -> dict:
+        """What `nc_keras.callbacks.Checkpoint` keeps."""
+        if self._rows is not None:
+            self._rows.sync()
+        return {"terminal": self._terminal}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on where `get_state()` was called."""
+        self._terminal = state["terminal"]
+
     def on_epoch_end(self, epoch, logs=None):
         begins = bool(logs.get("terminal_phase")) and not self._terminal
         self._terminal = self._terminal or begins

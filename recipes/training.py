@@ -1,21 +1,27 @@
 """Trains one network with one head by the papers' protocol."""
 
 import contextlib
+import dataclasses
 import importlib
 import math
 import pathlib
 import statistics
 import time
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 import nc_keras
+from nc_keras.writers.files import replace_atomically
+from recipes import locks
 from recipes.datasets import Dataset
 from recipes.datasets import ImageStream
 from recipes.networks import build_model
 from recipes.progress import EpochProgress
+from recipes.results import fixed
+from recipes.results import is_finished
 from recipes.results import write_run
 from recipes.robustness import Robustness
 from recipes.settings import Run
@@ -33,58 +39,137 @@ LOSSES = {
 }
 
 
-def train(settings: Settings, run: Run, dataset: Dataset | ImageStream) -> None:
+def train(
+    settings: Settings,
+    run: Run,
+    dataset: Dataset | ImageStream,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
     """Trains, and leaves curves, model and events in the folder of the run.
 
-    Curves and model are on disk after each epoch: a run that is interrupted,
-    or whose loss is no longer finite, leaves the last good epoch.
+    Curves are on disk after each epoch, and checkpoints as often as they take
+    2 % of the time: a run that was killed goes on from the last one. A run
+    that is interrupted, or whose loss is no longer finite, leaves the model
+    of the last checkpoint. One that is finished stays as it is.
 
     Args:
         settings: The settings of the recipe.
         run: Loss, head and seed.
         dataset: The data, with images of uint8.
+        callbacks: More callbacks; they find all metrics in their logs.
+
+    Raises:
+        OSError: If another process trains in that folder, or it cannot be
+            written to.
+        ValueError: If its checkpoint is of other settings.
     """
     folder = settings.folder / run.name
-    make_deterministic()
-    keras.utils.set_random_seed(run.seed)
-    model = compiled_model(settings, run, dataset)
-    write_run(folder, run, describe(model))
-    x, y = dataset.train_data(settings.batch_size, run.seed)
-    finite = nc_keras.callbacks.TerminateOnNonFinite(folder / "model.keras")
-    stopwatch = Stopwatch()
-    callbacks = [
-        keras.callbacks.LearningRateScheduler(
-            lambda epoch, _: settings.learning_rate_at(epoch, run.loss)
-        ),
-        finite,
-        stopwatch,
-        panels(settings, run, dataset, folder),
-    ]
-    if settings.deepfool:
-        callbacks.append(Robustness(folder, dataset, settings.deepfool))
-    # One head draws more numbers than another when it is built: the order of
-    # the images must not depend on that.
-    keras.utils.set_random_seed(run.seed)
-    finished = False
-    try:
-        with progress_bar(settings, run) as bar:
-            model.fit(
-                x,
-                y,
-                **fit_options(dataset, y, settings.batch_size),
+    folder.mkdir(parents=True, exist_ok=True)
+    with locks.hold(folder):
+        if is_finished(folder):
+            return
+        make_deterministic()
+        keras.utils.set_random_seed(run.seed)
+        model = compiled_model(settings, run, dataset)
+        # One head draws more numbers than another when it is built: dropout
+        # and the like must not depend on that.
+        keras.utils.set_random_seed(run.seed)
+        write_run(folder, run, describe(model))
+        Training(settings, run, dataset, model, callbacks).finish()
+
+
+class Training:
+    """One training, from where it was to its end.
+
+    Args:
+        settings: The settings of the recipe.
+        run: Loss, head and seed.
+        dataset: The data.
+        model: The compiled model of the run.
+        callbacks: More callbacks.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run: Run,
+        dataset: Dataset | ImageStream,
+        model: keras.Model,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ):
+        self.settings = settings
+        self.run = run
+        self.dataset = dataset
+        self.model = model
+        self.folder = settings.folder / run.name
+        self.finite = nc_keras.callbacks.TerminateOnNonFinite()
+        self.stopwatch = Stopwatch()
+        lasting = [
+            self.stopwatch,
+            panels(settings, run, dataset, self.folder),
+        ]
+        if settings.deepfool:
+            lasting.append(Robustness(self.folder, dataset, settings.deepfool))
+        self.checkpoint = nc_keras.callbacks.Checkpoint(
+            self.folder / "checkpoints", lasting, identity(settings, run)
+        )
+        self.callbacks = [
+            keras.callbacks.LearningRateScheduler(
+                lambda epoch, _: settings.learning_rate_at(epoch, run.loss)
+            ),
+            self.finite,
+            *lasting,
+            *callbacks,
+            self.checkpoint,
+        ]
+
+    def finish(self) -> None:
+        """Trains to the end, and writes model and outcome, whatever comes."""
+        try:
+            self._fit()
+        except OSError as error:
+            # A full disk has no room for a model either.
+            epoch = self.checkpoint.finished_epochs
+            raise OSError(
+                f"{error}. The last good checkpoint of {self.run.name} is "
+                f"after epoch {epoch}."
+            ) from error
+        except BaseException:
+            self._write(finished=False)
+            raise
+        self._write(finished=True)
+        self.checkpoint.delete()
+
+    def _fit(self):
+        settings, begin = self.settings, self.checkpoint.finished_epochs
+        if begin:
+            print(f"{self.run.name}: goes on after epoch {begin}")
+        with progress_bar(settings, self.run) as bar:
+            self.model.fit(
+                **self.dataset.fit_data(
+                    settings.batch_size, self.run.seed, begin
+                ),
+                **validation(self.dataset),
                 validation_freq=settings.measured_epochs,
+                initial_epoch=begin,
                 epochs=settings.epochs,
-                callbacks=[*callbacks, *bar],
+                callbacks=[*self.callbacks, *bar],
                 verbose=0,
             )
-        finished = True
-    finally:
+
+    def _write(self, finished):
         outcome = {
             "finished": finished,
-            "failure": failure(finite),
-            "seconds_per_epoch": stopwatch.seconds_per_epoch,
+            "failure": failure(self.finite),
+            "seconds_per_epoch": self.stopwatch.seconds_per_epoch,
         }
-        write_run(folder, run, describe(model) | outcome)
+        if not finished or outcome["failure"]:
+            # The weights are those of some step, or not finite.
+            self.checkpoint.restore(self.model)
+            outcome["model_epoch"] = self.checkpoint.finished_epochs
+        if outcome.get("model_epoch") != 0:
+            replace_atomically(self.folder / "model.keras", self.model.save)
+        write_run(self.folder, self.run, describe(self.model) | outcome)
 
 
 def describe(model: keras.Model) -> dict:
@@ -147,18 +232,17 @@ def panels(
     )
 
 
-def fit_options(
-    dataset: Dataset | ImageStream, y: np.ndarray | None, batch_size: int
-) -> dict:
-    """How Keras makes batches: of arrays itself, of streams not at all."""
+def identity(settings: Settings, run: Run) -> dict:
+    """Returns what must not change while a run is resumed."""
+    return dataclasses.asdict(run) | fixed(settings)
+
+
+def validation(dataset: Dataset | ImageStream) -> dict:
+    """Returns the arguments of `keras.Model.fit` for the test images."""
     test = dataset.test_data(256)
-    if y is None:
-        return {"shuffle": False, "validation_data": test[0]}
-    return {
-        "batch_size": batch_size,
-        "validation_data": test,
-        "validation_batch_size": 256,
-    }
+    if test[1] is None:
+        return {"validation_data": test[0]}
+    return {"validation_data": test, "validation_batch_size": 256}
 
 
 @contextlib.contextmanager
@@ -198,12 +282,25 @@ class Stopwatch(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
         self._seconds = []
+        self._before = 0.0
 
     @property
     def seconds_per_epoch(self) -> float | None:
         # The first epoch compiles.
         seconds = self._seconds[1:] or self._seconds
         return round(statistics.median(seconds), 4) if seconds else None
+
+    def get_state(self) -> dict:
+        """What `Checkpoint` keeps."""
+        return {"seconds": self._seconds, "before": self._elapsed()}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on where `get_state()` was called."""
+        self._seconds = list(state["seconds"])
+        self._before = state["before"]
+
+    def _elapsed(self):
+        return self._before + time.perf_counter() - self._start
 
     def on_train_begin(self, logs=None):
         self._start = time.perf_counter()
@@ -216,4 +313,4 @@ class Stopwatch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._seconds.append(self._last_step - self._epoch_start)
-        logs["seconds"] = round(time.perf_counter() - self._start, 3)
+        logs["seconds"] = round(self._elapsed(), 3)

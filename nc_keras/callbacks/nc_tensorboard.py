@@ -119,6 +119,26 @@ class NCTensorBoard(NeuralCollapse):
         self._last_measured = self._last_drawn = 0
         self._next_image = 0
 
+    def get_state(self) -> dict:
+        """What `Checkpoint` keeps; what was written is then on the disk."""
+        for writer in (self._rows, self._run_writer, *self._writers.values()):
+            writer.sync()
+        return {
+            **super().get_state(),
+            "terminal_phase": self.terminal_phase.get_state(),
+            "last_measured": self._last_measured,
+            "last_drawn": self._last_drawn,
+            "next_image": self._next_image,
+        }
+
+    def set_state(self, state: dict) -> None:
+        """Goes on where `get_state()` was called."""
+        super().set_state(state)
+        self.terminal_phase.set_state(state["terminal_phase"])
+        self._last_measured = state["last_measured"]
+        self._last_drawn = state["last_drawn"]
+        self._next_image = state["next_image"]
+
     def on_epoch_begin(self, epoch, logs=None):
         # Only here is it known at which epoch a resumed training starts.
         if not self._writers:

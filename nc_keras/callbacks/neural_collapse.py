@@ -15,7 +15,10 @@ from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.metrics.collapse_metrics import evaluate_in_float64
 from nc_keras.metrics.collapse_metrics import last_layer
 from nc_keras.metrics.collapse_metrics import present_classes
+from nc_keras.metrics.last_layer import LastLayer
 
+# The arrays of a LastLayer but for the examples.
+_KEPT = ("means", "variances", "counts", "kernel", "classes", "train_means")
 _PREFIXES = {"training": "", "validation": "val_"}
 
 
@@ -105,6 +108,22 @@ class NeuralCollapse(keras.callbacks.Callback):
             if y is not None:
                 with _about(name):
                     self._validate_labels(validate_lengths(x, y))
+
+    def get_state(self) -> dict:
+        """What `Checkpoint` keeps: the last measurement."""
+        layers = {
+            prefix: {name: getattr(layer, name) for name in _KEPT}
+            for prefix, layer in self.layers.items()
+        }
+        return {"train_means": self.train_means, "layers": layers}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on where `get_state()` was called."""
+        self.train_means = state["train_means"]
+        self.layers = {
+            prefix: LastLayer(within_variance=None, **values)
+            for prefix, values in state["layers"].items()
+        }
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs

@@ -84,6 +84,16 @@ class TerminalPhase(keras.callbacks.Callback):
         self._key = self.monitor
         self._judged = False
 
+    def get_state(self) -> dict:
+        """What `Checkpoint` keeps."""
+        return {"epoch": self.epoch, "key": self._key, "judged": self._judged}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on where `get_state()` was called."""
+        self.epoch = state["epoch"]
+        self._key = state["key"]
+        self._judged = state["judged"]
+
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         accuracy = self._accuracy(logs)

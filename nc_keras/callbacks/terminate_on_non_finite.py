@@ -61,6 +61,14 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         self._epoch = 0
         self._good_epoch = None
 
+    def get_state(self) -> dict:
+        """What `Checkpoint` keeps."""
+        return {"good_epoch": self._good_epoch}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on where `get_state()` was called."""
+        self._good_epoch = state["good_epoch"]
+
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch + 1
 

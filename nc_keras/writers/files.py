@@ -1,8 +1,11 @@
 """Files that a killed process leaves whole."""
 
+import contextlib
 import os
 import pathlib
+import shutil
 from collections.abc import Callable
+from collections.abc import Iterator
 
 
 def writable_directory(path: str | os.PathLike) -> pathlib.Path:
@@ -26,6 +29,29 @@ def writable_directory(path: str | os.PathLike) -> pathlib.Path:
     return path
 
 
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Says of an error which file could not be written, and what to free.
+
+    Raises:
+        OSError: If the block raised one, with the reason and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        directory = pathlib.Path(path).parent
+        free = "unknown space"
+        with contextlib.suppress(OSError):
+            free = f"{shutil.disk_usage(directory).free / 1e6:,.1f} MB"
+        raise OSError(
+            error.errno,
+            f"Cannot write {path}: {error.strerror or error}. Free on the file "
+            f"system of {str(directory)!r}: {free}. Make space there, or "
+            "change its permissions, and run the same command again: what "
+            "was written before is whole",
+        ) from error
+
+
 def replace_atomically(
     path: str | os.PathLike, write: Callable[[pathlib.Path], None]
 ) -> None:
@@ -35,13 +61,29 @@ def replace_atomically(
         path: The file to replace.
         write: Function that writes the file at the path it is given. That
             path has the suffixes of `path`.
+
+    Raises:
+        OSError: If it cannot be written; the file is as it was.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with writing(path):
+            write(temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_directory(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(path):
+    """Makes a rename outlast a power cut, where directories can be synced."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 
 from nc_keras.writers.files import replace_atomically
+from nc_keras.writers.files import writing
 
 
 class JSONLinesWriter:
@@ -49,8 +50,13 @@ class JSONLinesWriter:
             key: value if math.isfinite(value) else None
             for key, value in row.items()
         }
-        with open(self.path, "a") as file:
+        with writing(self.path), open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
+
+    def sync(self) -> None:
+        """Waits until everything is on the disk."""
+        with writing(self.path), open(self.path, "a") as file:
+            os.fsync(file.fileno())
 
 
 def read_json_lines(path: str | os.PathLike) -> list[dict]:

@@ -23,6 +23,8 @@ from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from nc_keras.writers.files import writing
+
 
 class TensorBoardWriter:
     """Writes the events of one TensorBoard run, without TensorFlow.
@@ -48,14 +50,19 @@ class TensorBoardWriter:
     def __init__(
         self, run_dir: str | os.PathLike, first_step: int | None = None
     ):
-        # TensorBoard reads the files of a run in the order of their names.
         TensorBoardWriter._count += 1
+        # TensorBoard reads the files of a run in the order of their names, so
+        # that a clock that was put back must not make an earlier name.
+        earlier = pathlib.Path(run_dir).glob("events.out.tfevents.*")
+        begun = max([int(time.time()), *(_second(p) + 1 for p in earlier)])
+        self._wall_time = float(begun)
         name = (
-            f"events.out.tfevents.{int(time.time()):010d}."
+            f"events.out.tfevents.{begun:010d}."
             f"{socket.gethostname()}.{os.getpid()}."
             f"{TensorBoardWriter._count:06d}"
         )
-        self._file = open(pathlib.Path(run_dir) / name, "wb")
+        self._path = pathlib.Path(run_dir) / name
+        self._file = open(self._path, "wb")
         self._records = RecordWriter(self._file)
         self._write(event_pb2.Event(file_version="brain.Event:2"))
         if first_step is not None:
@@ -150,12 +157,30 @@ class TensorBoardWriter:
         """Closes the event file."""
         self._file.close()
 
+    def __del__(self):
+        # A training that is interrupted ends without saying so.
+        if hasattr(self, "_file"):
+            self.close()
+
     def _tensor(self, step, tag, tensor, metadata):
         summary = summary_pb2.Summary()
         summary.value.add(tag=tag, tensor=tensor, metadata=metadata)
         self._write(event_pb2.Event(step=step, summary=summary))
 
+    def sync(self) -> None:
+        """Waits until everything is on the disk."""
+        with writing(self._path):
+            os.fsync(self._file.fileno())
+
     def _write(self, event):
-        event.wall_time = time.time()
-        self._records.write(event.SerializeToString())
-        self._file.flush()
+        self._wall_time = max(self._wall_time, time.time())
+        event.wall_time = self._wall_time
+        with writing(self._path):
+            self._records.write(event.SerializeToString())
+            self._file.flush()
+
+
+def _second(path):
+    """The second in the name of an event file, or 0 in one of others."""
+    second = path.name.split(".")[3]
+    return int(second) if second.isdigit() else 0

@@ -9,11 +9,7 @@ Of ImageNet the file has only the labels, and images are read while training.
 ```python
 data = datasets.balance(datasets.load("mnist"))
 mean, std = data.pixel_statistics()
-x, y = data.train_data(batch_size=128, seed=0)
-if y is None:
-    model.fit(x, shuffle=False)  # a stream has batches, and its own order
-else:
-    model.fit(x, y, batch_size=128)
+model.fit(**data.fit_data(batch_size=128, seed=0), epochs=10)
 ```
 """
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
+
+from recipes.datasets.order import Order
+from recipes.datasets.resident import resident_batches
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -78,33 +82,46 @@ class Dataset:
         moments = [_mean_and_std(row) for row in _histograms(self.x_train)]
         return [mean for mean, _ in moments], [std for _, std in moments]
 
-    def train_data(
-        self, batch_size: int, seed: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what `keras.Model.fit` trains on: `x_train` and `y_train`.
+    def fit_data(
+        self, batch_size: int, seed: int, first_epoch: int = 0
+    ) -> dict[str, Any]:
+        """Returns the arguments of `keras.Model.fit` that say what it sees.
 
-        Keras makes the batches and their order, so that both arguments are
-        only there because a streamed dataset needs them.
+        Every epoch has another order, which follows from the seed and the
+        number of the epoch alone, and is the same on every backend. The
+        images stay where they are, on the device, and are gathered there.
 
         Args:
-            batch_size: Ignored.
-            seed: Ignored.
+            batch_size: Images in a batch; the last of an epoch may have fewer.
+            seed: Decides the orders.
+            first_epoch: The epoch to begin with, counted from 0.
 
         Returns:
-            Images `[N, height, width, channels]` and labels `[N]`.
+            A dictionary with `x`, endless batches of images `[batch, height,
+            width, channels]` and labels `[batch]`, and `steps_per_epoch`.
         """
-        del batch_size, seed
-        return self.x_train, self.y_train
+        order = Order(np.arange(self.num_train), seed, first_epoch)
+        return {
+            "x": resident_batches(
+                self.x_train, self.y_train, order, batch_size
+            ),
+            "steps_per_epoch": order.num_batches(batch_size),
+            "shuffle": False,
+        }
 
     def measured_train_data(
         self, batch_size: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns `x_train` and `y_train`; see `train_data`."""
+        """Returns `x_train` and `y_train`.
+
+        Args:
+            batch_size: Ignored; a streamed dataset needs it.
+        """
         del batch_size
         return self.x_train, self.y_train
 
     def test_data(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns `x_test` and `y_test`; see `train_data`."""
+        """Returns `x_test` and `y_test`, as `measured_train_data` does."""
         del batch_size
         return self.x_test, self.y_test
 

@@ -9,7 +9,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from recipes.datasets.streams import Order
+from recipes.datasets.order import Order
 from recipes.datasets.streams import num_threads
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from recipes.datasets import images
+from recipes.datasets.order import Order
 from recipes.datasets.sources import SOURCES
 
 LABELS = ("y_train", "y_test")
@@ -88,8 +89,10 @@ class ImageStream:
         """
         return [255 * m for m in images.MEAN], [255 * s for s in images.STD]
 
-    def train_data(self, batch_size: int, seed: int) -> tuple[Any, None]:
-        """Returns what `keras.Model.fit` trains on, with `shuffle=False`.
+    def fit_data(
+        self, batch_size: int, seed: int, first_epoch: int = 0
+    ) -> dict[str, Any]:
+        """Returns the arguments of `keras.Model.fit` that say what it sees.
 
         Every pass has another order, which follows from the seed and the
         number of passes that were made to the end.
@@ -97,20 +100,28 @@ class ImageStream:
         Args:
             batch_size: Images in a batch; the last may have fewer.
             seed: Decides the orders.
+            first_epoch: The epoch to begin with, counted from 0.
 
         Returns:
-            A dataset of batches: images `[batch, height, width, channels]`,
-            uint8, and labels `[batch]`, int32; and `None`. It is a
-            `tf.data.Dataset` on TensorFlow, and otherwise a
+            A dictionary with `x`, a dataset of batches of images `[batch,
+            height, width, channels]`, uint8, and labels `[batch]`, int32. It
+            is a `tf.data.Dataset` on TensorFlow, and otherwise a
             `grain.IterDataset`.
         """
-        order = Order(self.train_positions, seed)
-        return self._batches("train", order, batch_size), None
+        order = Order(self.train_positions, seed, first_epoch)
+        return {
+            "x": self._batches("train", order, batch_size),
+            "shuffle": False,
+        }
 
     def measured_train_data(self, batch_size: int) -> tuple[Any, None]:
         """Returns the training images in the order of `y_train`.
 
-        Args and returns are as in `train_data`.
+        Args:
+            batch_size: Images in a batch; the last may have fewer.
+
+        Returns:
+            A dataset as in `fit_data`, and `None`.
         """
         order = Order(self.train_positions)
         return self._batches("train", order, batch_size), None
@@ -118,7 +129,7 @@ class ImageStream:
     def test_data(self, batch_size: int) -> tuple[Any, None]:
         """Returns the test images in the order of `y_test`.
 
-        Args and returns are as in `train_data`.
+        Args and returns are as in `measured_train_data`.
         """
         order = Order(np.arange(self.num_test))
         split = SOURCES[self.name].test_split
@@ -141,37 +152,6 @@ class ImageStream:
             from recipes.datasets.grain_batches import batches
         records = Records(self.folder, split)
         return batches(records, order, batch_size, self.image_shape)
-
-
-class Order:
-    """The order in which each pass over a dataset takes its records.
-
-    Args:
-        positions: The records, `[N]`.
-        seed: Shuffles every pass differently; `None` keeps the order.
-    """
-
-    def __init__(self, positions: np.ndarray, seed: int | None = None):
-        self._positions = positions
-        self._seed = seed
-        self._finished = 0
-
-    def split(self, batch_size: int) -> list[np.ndarray]:
-        """Returns the positions of each batch of the present pass."""
-        positions = self._positions
-        if self._seed is not None:
-            rng = np.random.default_rng((self._seed, self._finished))
-            positions = rng.permutation(positions)
-        starts = range(batch_size, len(positions), batch_size)
-        return np.split(positions, starts)
-
-    def finish(self) -> None:
-        """Ends a pass: the next has another order."""
-        self._finished += 1
-
-    def num_batches(self, batch_size: int) -> int:
-        """Returns the number of batches of a pass, the last one included."""
-        return -(-len(self._positions) // batch_size)
 
 
 def num_threads() -> int:

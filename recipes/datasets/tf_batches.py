@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from recipes.datasets.streams import Order
+from recipes.datasets.order import Order
 from recipes.datasets.streams import num_threads
 
 if TYPE_CHECKING:
@@ -71,3 +71,25 @@ def _read_ahead(
             yield batch
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def gathered(
+    x: np.ndarray, y: np.ndarray, rows: Iterator[np.ndarray]
+) -> tf.data.Dataset:
+    """Returns a dataset of the given rows of two arrays.
+
+    Args:
+        x: Images, `[N, height, width, channels]`.
+        y: Labels, `[N]`.
+        rows: The rows of each batch, `[batch]`.
+
+    Returns:
+        An endless `tf.data.Dataset` of images and labels.
+    """
+    x, y = tf.constant(x), tf.constant(y)
+    dataset = tf.data.Dataset.from_generator(
+        lambda: rows, output_signature=tf.TensorSpec((None,), tf.int64)
+    )
+    return dataset.map(
+        lambda batch: (tf.gather(x, batch), tf.gather(y, batch))
+    ).prefetch(2)

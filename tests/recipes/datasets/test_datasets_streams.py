@@ -19,7 +19,7 @@ from small_archives import encode
 import nc_keras
 from recipes import datasets
 from recipes.datasets.images import decode
-from recipes.datasets.streams import Order
+from recipes.datasets.order import Order
 
 ROOT = Path(__file__).resolve().parents[3]
 BACKENDS = ("tensorflow", "jax")
@@ -57,7 +57,7 @@ def as_pairs(x, y):
 def test_interface_is_that_of_arrays(stream):
     names = (
         "name num_classes image_shape num_train num_test y_train y_test "
-        "pixel_statistics train_data test_data measured_train_data select"
+        "pixel_statistics fit_data test_data measured_train_data select"
     )
     for name in names.split():
         assert hasattr(stream, name) and hasattr(datasets.digits(), name)
@@ -98,7 +98,7 @@ def test_batches_are_in_order_and_the_last_is_kept(stream, backend):
     [
         lambda stream: stream.measured_train_data(4),
         lambda stream: stream.test_data(3),
-        lambda stream: stream.train_data(4, seed=7),
+        lambda stream: (stream.fit_data(4, seed=7)["x"], None),
     ],
     ids=["measured", "test", "train"],
 )
@@ -117,7 +117,7 @@ def test_tensorflow_and_grain_give_the_same(stream, monkeypatch, data):
 
 def test_every_pass_has_another_order(stream, backend):
     def passes(seed):
-        dataset, y = stream.train_data(batch_size=5, seed=seed)
+        dataset, y = stream.fit_data(batch_size=5, seed=seed)["x"], None
         assert y is None
         return [joined(dataset) for _ in range(3)]
 
@@ -131,8 +131,8 @@ def test_every_pass_has_another_order(stream, backend):
 
 
 def test_passes_that_are_not_finished_do_not_count(stream, backend):
-    dataset, _ = stream.train_data(batch_size=2, seed=1)
-    expected = joined(stream.train_data(batch_size=2, seed=1)[0])[1]
+    dataset = stream.fit_data(batch_size=2, seed=1)["x"]
+    expected = joined(stream.fit_data(batch_size=2, seed=1)["x"])[1]
     iter(dataset)
     # As Keras looks at the first batches; with threads, more are read.
     if backend == "jax":
@@ -153,7 +153,7 @@ def test_balanced_choice(stream, imagenet, backend, monkeypatch):
     x, y = joined(balanced.measured_train_data(6)[0])
     np.testing.assert_array_equal(y, balanced.y_train)
     np.testing.assert_array_equal(x, everything[0][balanced.train_positions])
-    shuffled = joined(balanced.train_data(6, seed=0)[0])
+    shuffled = joined(balanced.fit_data(6, seed=0)["x"])
     assert as_pairs(*shuffled) == as_pairs(x, y)
 
 
@@ -189,7 +189,7 @@ def test_keras_fits_and_measures(stream, imagenet, kind, monkeypatch):
     pytest.importorskip("grain")
     with monkeypatch.context() as patch:
         patch.setattr(keras.backend, "backend", lambda: kind)
-        train, _ = stream.train_data(4, seed=0)
+        train = stream.fit_data(4, seed=0)["x"]
         measured, _ = stream.measured_train_data(4)
         test, _ = stream.test_data(4)
     model = build_model()
@@ -228,7 +228,7 @@ model = keras.Sequential([
     keras.layers.Flatten(), keras.layers.Dense(5),
 ])
 model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
-train, _ = stream.train_data(4, seed=0)
+train = stream.fit_data(4, seed=0)["x"]
 test, _ = stream.test_data(4)
 history = model.fit(
     train, epochs=3, validation_data=test, shuffle=False, verbose=0
