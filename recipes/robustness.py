@@ -6,9 +6,11 @@ from keras import ops
 
 import nc_keras
 from nc_keras.callbacks.schedule import log_spaced_epochs
+from nc_keras.processes import is_first_process
 from nc_keras.writers.json_lines import JSONLinesWriter
 from recipes.datasets import Dataset
 from recipes.datasets import ImageStream
+from recipes.devices import several_processes
 
 _TIMES = 10
 
@@ -42,7 +44,10 @@ class Robustness(keras.callbacks.Callback):
         self._measured = log_spaced_epochs(self.params["epochs"], _TIMES)
         self._terminal = False
         self._rows = None
-        network = self.model.layers[-1]
+        self._network = network = self.model.layers[-1]
+        if several_processes():
+            # One process measures, on a copy that the others need not feed.
+            network = keras.models.clone_model(network)
         self._deepfool = nc_keras.DeepFool(network)
         standardised = self._images
         for layer in self.model.layers[:-1]:
@@ -66,8 +71,12 @@ class Robustness(keras.callbacks.Callback):
             begins or epoch + 1 in self._measured
         ):
             return
+        if not is_first_process():
+            return
         if self._rows is None:
             self._rows = JSONLinesWriter(self._path, epoch + 1)
+        if self._deepfool.model is not self._network:
+            self._deepfool.model.set_weights(self._network.get_weights())
         result = self._deepfool(self._standardised)
         row = {"images": len(result.found), "found": int(result.found.sum())}
         if row["found"]:

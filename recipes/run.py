@@ -1,7 +1,9 @@
 """What every recipe does: train each run, compare, say where to look."""
 
+from nc_keras.processes import is_first_process
 from nc_keras.writers.files import writable_directory
 from recipes import datasets
+from recipes import devices
 from recipes import training
 from recipes.plots import plot_comparison
 from recipes.report import write_report
@@ -20,18 +22,22 @@ def run(settings: Settings) -> int:
     Returns:
         The exit status: 0, or 130 after Ctrl-C, or 1 if there is no result.
     """
+    devices.connect()
     writable_directory(settings.folder)
     dataset = prepare(settings)
-    claim_folder(settings)
+    if is_first_process():
+        claim_folder(settings)
     interrupted = False
     try:
         for one in settings.runs:
-            if is_finished(settings.folder / one.name):
+            if is_finished(settings.folder / one.name) and is_first_process():
                 print(f"{one.name}: finished before, not trained again")
             else:
                 training.train(settings, one, dataset)
     except KeyboardInterrupt:
         interrupted = True
+    if not is_first_process():
+        return 130 if interrupted else 0
     runs = read_runs(settings)
     if any(result["measured"] for result in runs):
         report(settings, build_record(settings, dataset, runs, interrupted))

@@ -123,6 +123,9 @@ class Settings:
     recipe_epochs: tyro.conf.Suppress[int | None] = None
     """The epochs before `fraction` scaled them."""
 
+    devices: int = 1
+    """Devices that share each batch; of several processes, always all."""
+
     data_dir: pathlib.Path = pathlib.Path("data")
     """Where prepared data sets are."""
 
@@ -150,7 +153,7 @@ class Settings:
     def __post_init__(self):
         for name in (
             *("epochs", "fraction", "batch_size", "learning_rate"),
-            *("measurements", "test_images"),
+            *("measurements", "test_images", "devices"),
         ):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -14,7 +14,9 @@ import keras
 import numpy as np
 
 import nc_keras
+from nc_keras.processes import is_first_process
 from nc_keras.writers.files import replace_atomically
+from recipes import devices
 from recipes import locks
 from recipes.datasets import Dataset
 from recipes.datasets import ImageStream
@@ -65,17 +67,23 @@ def train(
     """
     folder = settings.folder / run.name
     folder.mkdir(parents=True, exist_ok=True)
-    with locks.hold(folder):
+    writes = is_first_process()
+    with locks.hold(folder) if writes else contextlib.nullcontext():
         if is_finished(folder):
             return
+        shared_by = devices.claim(settings.devices, settings.batch_size)
         make_deterministic()
         keras.utils.set_random_seed(run.seed)
-        model = compiled_model(settings, run, dataset)
+        with shared_by.scope():
+            model = compiled_model(settings, run, dataset)
+            facts = describe(model)
         # One head draws more numbers than another when it is built: dropout
         # and the like must not depend on that.
         keras.utils.set_random_seed(run.seed)
-        write_run(folder, run, describe(model))
-        Training(settings, run, dataset, model, callbacks).finish()
+        if writes:
+            write_run(folder, run, facts)
+        training = Training(settings, run, dataset, model, shared_by, callbacks)
+        training.finish()
 
 
 class Training:
@@ -86,6 +94,7 @@ class Training:
         run: Loss, head and seed.
         dataset: The data.
         model: The compiled model of the run.
+        shared_by: The devices that share each batch.
         callbacks: More callbacks.
     """
 
@@ -95,12 +104,14 @@ class Training:
         run: Run,
         dataset: Dataset | ImageStream,
         model: keras.Model,
+        shared_by: devices.Devices,
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ):
         self.settings = settings
         self.run = run
         self.dataset = dataset
         self.model = model
+        self.shared_by = shared_by
         self.folder = settings.folder / run.name
         self.finite = nc_keras.callbacks.TerminateOnNonFinite()
         self.stopwatch = Stopwatch()
@@ -142,12 +153,12 @@ class Training:
 
     def _fit(self):
         settings, begin = self.settings, self.checkpoint.finished_epochs
-        if begin:
+        if begin and is_first_process():
             print(f"{self.run.name}: goes on after epoch {begin}")
         with progress_bar(settings, self.run) as bar:
             self.model.fit(
                 **self.dataset.fit_data(
-                    settings.batch_size, self.run.seed, begin
+                    settings.batch_size, self.run.seed, begin, self.shared_by
                 ),
                 **validation(self.dataset),
                 validation_freq=settings.measured_epochs,
@@ -167,6 +178,8 @@ class Training:
             # The weights are those of some step, or not finite.
             self.checkpoint.restore(self.model)
             outcome["model_epoch"] = self.checkpoint.finished_epochs
+        if not is_first_process():
+            return
         if outcome.get("model_epoch") != 0:
             replace_atomically(self.folder / "model.keras", self.model.save)
         write_run(self.folder, self.run, describe(self.model) | outcome)
@@ -248,7 +261,7 @@ def validation(dataset: Dataset | ImageStream) -> dict:
 @contextlib.contextmanager
 def progress_bar(settings: Settings, run: Run) -> Iterator[list]:
     """Yields the callbacks that draw progress: one, or none."""
-    if not settings.progress:
+    if not settings.progress or not is_first_process():
         yield []
         return
     with EpochProgress(f"{settings.dataset}, {run.name}") as bar:

@@ -5,6 +5,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 
+from nc_keras.processes import is_first_process
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.files import writing
 
@@ -16,7 +17,8 @@ class JSONLinesWriter:
     takes back the lines from that epoch on, and a line that was cut short
     when a process was killed, so that no epoch appears twice. A run that
     starts at the first epoch keeps the file of an earlier one under another
-    name: `metrics.jsonl` becomes `metrics.1.jsonl`.
+    name: `metrics.jsonl` becomes `metrics.1.jsonl`. Of several processes that
+    train one model the first one writes.
 
     Args:
         path: The file.
@@ -34,18 +36,20 @@ class JSONLinesWriter:
 
     def __init__(self, path: str | os.PathLike, first_epoch: int = 1):
         self.path = pathlib.Path(path)
-        if first_epoch == 1 and read_json_lines(self.path):
+        rows = read_json_lines(self.path)
+        self.earlier = [r for r in rows if r.get("epoch", 0) < first_epoch]
+        self._writes = is_first_process()
+        if not self._writes:
+            return
+        if first_epoch == 1 and rows:
             self.path.rename(_free_name(self.path))
-        self.earlier = [
-            row
-            for row in read_json_lines(self.path)
-            if row.get("epoch", 0) < first_epoch
-        ]
         lines = "".join(json.dumps(row) + "\n" for row in self.earlier)
         replace_atomically(self.path, lambda path: path.write_text(lines))
 
     def write(self, row: Mapping[str, float]) -> None:
         """Appends a row; values that JSON lacks (NaN, infinity) are null."""
+        if not self._writes:
+            return
         row = {
             key: value if math.isfinite(value) else None
             for key, value in row.items()
@@ -55,6 +59,8 @@ class JSONLinesWriter:
 
     def sync(self) -> None:
         """Waits until everything is on the disk."""
+        if not self._writes:
+            return
         with writing(self.path), open(self.path, "a") as file:
             os.fsync(file.fileno())
 

@@ -23,6 +23,7 @@ from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from nc_keras.processes import is_first_process
 from nc_keras.writers.files import writing
 
 
@@ -31,7 +32,8 @@ class TensorBoardWriter:
 
     Everything is on disk when a method returns. A run that resumes at a step
     writes to a new event file that begins by taking back whatever had been
-    logged from that step on: TensorBoard draws one line, with no zig-zag.
+    logged from that step on: TensorBoard draws one line, with no zig-zag. Of
+    several processes that train one model the first one writes.
 
     Args:
         run_dir: The directory of the run, which exists.
@@ -62,6 +64,8 @@ class TensorBoardWriter:
             f"{TensorBoardWriter._count:06d}"
         )
         self._path = pathlib.Path(run_dir) / name
+        if not is_first_process():
+            self._path = pathlib.Path(os.devnull)
         self._file = open(self._path, "wb")
         self._records = RecordWriter(self._file)
         self._write(event_pb2.Event(file_version="brain.Event:2"))
@@ -170,7 +174,8 @@ class TensorBoardWriter:
     def sync(self) -> None:
         """Waits until everything is on the disk."""
         with writing(self._path):
-            os.fsync(self._file.fileno())
+            if is_first_process():
+                os.fsync(self._file.fileno())
 
     def _write(self, event):
         self._wall_time = max(self._wall_time, time.time())

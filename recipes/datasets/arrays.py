@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 
 from recipes.datasets.order import Order
 from recipes.datasets.resident import resident_batches
+
+if TYPE_CHECKING:
+    from recipes.devices import Devices
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -83,7 +87,11 @@ class Dataset:
         return [mean for mean, _ in moments], [std for _, std in moments]
 
     def fit_data(
-        self, batch_size: int, seed: int, first_epoch: int = 0
+        self,
+        batch_size: int,
+        seed: int,
+        first_epoch: int = 0,
+        devices: Devices | None = None,
     ) -> dict[str, Any]:
         """Returns the arguments of `keras.Model.fit` that say what it sees.
 
@@ -95,6 +103,7 @@ class Dataset:
             batch_size: Images in a batch; the last of an epoch may have fewer.
             seed: Decides the orders.
             first_epoch: The epoch to begin with, counted from 0.
+            devices: Those that share each batch, where there are several.
 
         Returns:
             A dictionary with `x`, endless batches of images `[batch, height,
@@ -103,7 +112,7 @@ class Dataset:
         order = Order(np.arange(self.num_train), seed, first_epoch)
         return {
             "x": resident_batches(
-                self.x_train, self.y_train, order, batch_size
+                self.x_train, self.y_train, order, batch_size, devices
             ),
             "steps_per_epoch": order.num_batches(batch_size),
             "shuffle": False,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 
 from recipes.datasets import images
 from recipes.datasets.order import Order
+from recipes.datasets.resident import shared
 from recipes.datasets.sources import SOURCES
+
+if TYPE_CHECKING:
+    from recipes.devices import Devices
 
 LABELS = ("y_train", "y_test")
 
@@ -90,7 +96,11 @@ class ImageStream:
         return [255 * m for m in images.MEAN], [255 * s for s in images.STD]
 
     def fit_data(
-        self, batch_size: int, seed: int, first_epoch: int = 0
+        self,
+        batch_size: int,
+        seed: int,
+        first_epoch: int = 0,
+        devices: Devices | None = None,
     ) -> dict[str, Any]:
         """Returns the arguments of `keras.Model.fit` that say what it sees.
 
@@ -101,6 +111,7 @@ class ImageStream:
             batch_size: Images in a batch; the last may have fewer.
             seed: Decides the orders.
             first_epoch: The epoch to begin with, counted from 0.
+            devices: Those that share each batch, where there are several.
 
         Returns:
             A dictionary with `x`, a dataset of batches of images `[batch,
@@ -109,8 +120,22 @@ class ImageStream:
             `grain.IterDataset`.
         """
         order = Order(self.train_positions, seed, first_epoch)
+        batches = self._batches("train", order, batch_size)
+        if devices is None or devices.count == 1:
+            return {"x": batches, "shuffle": False}
+        import keras
+
+        if keras.backend.backend() == "tensorflow":
+            raise ValueError(
+                f"'{self.name}' is streamed, which several devices share on "
+                "JAX only: set KERAS_BACKEND=jax. "
+                f"Received: devices={devices.count}."
+            )
+        # Each iterator over the batches makes one pass.
+        passes = itertools.chain.from_iterable(itertools.repeat(batches))
         return {
-            "x": self._batches("train", order, batch_size),
+            "x": shared(passes, devices),
+            "steps_per_epoch": order.num_batches(batch_size),
             "shuffle": False,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent import futures
 from typing import TYPE_CHECKING
@@ -12,9 +13,11 @@ import tensorflow as tf
 
 from recipes.datasets.order import Order
 from recipes.datasets.streams import num_threads
+from recipes.devices import shares
 
 if TYPE_CHECKING:
     from recipes.datasets.prepared import Records
+    from recipes.devices import MirroredDevices
 
 
 def batches(
@@ -74,22 +77,60 @@ def _read_ahead(
 
 
 def gathered(
-    x: np.ndarray, y: np.ndarray, rows: Iterator[np.ndarray]
+    x: np.ndarray, y: np.ndarray, rows: Callable[[], Iterator[np.ndarray]]
 ) -> tf.data.Dataset:
     """Returns a dataset of the given rows of two arrays.
 
     Args:
         x: Images, `[N, height, width, channels]`.
         y: Labels, `[N]`.
-        rows: The rows of each batch, `[batch]`.
+        rows: Function that begins with the rows of each batch, `[batch]`.
 
     Returns:
         An endless `tf.data.Dataset` of images and labels.
     """
     x, y = tf.constant(x), tf.constant(y)
     dataset = tf.data.Dataset.from_generator(
-        lambda: rows, output_signature=tf.TensorSpec((None,), tf.int64)
+        rows, output_signature=tf.TensorSpec((None,), tf.int64)
     )
     return dataset.map(
         lambda batch: (tf.gather(x, batch), tf.gather(y, batch))
     ).prefetch(2)
+
+
+def mirrored(
+    x: np.ndarray,
+    y: np.ndarray,
+    rows: Callable[[], Iterator[np.ndarray]],
+    devices: MirroredDevices,
+) -> tf.distribute.DistributedDataset:
+    """Returns a dataset of which each replica gets its share of a batch.
+
+    Args:
+        x: Images, `[N, height, width, channels]`.
+        y: Labels, `[N]`.
+        rows: Function that begins with the rows of each global batch.
+        devices: The replicas.
+
+    Returns:
+        An endless dataset of images, labels and weights.
+    """
+    x, y = tf.constant(x), tf.constant(y)
+
+    def gather(batch, weight):
+        labels = tf.gather(y, batch)
+        weights = tf.fill(tf.shape(labels), tf.cast(weight, tf.float32))
+        return tf.gather(x, batch), labels, weights
+
+    def of_host(context):
+        del context
+        dataset = tf.data.Dataset.from_generator(
+            lambda: shares(rows(), devices.count),
+            output_signature=(
+                tf.TensorSpec((None,), tf.int64),
+                tf.TensorSpec((), tf.float64),
+            ),
+        )
+        return dataset.map(gather).prefetch(2 * devices.count)
+
+    return devices.strategy.distribute_datasets_from_function(of_host)

@@ -22,7 +22,9 @@ from nc_keras.callbacks import checkpoint as module
 from nc_keras.callbacks.checkpoint import Checkpoint
 from tests.callbacks import resumable
 
-KILLS, CHAINS = 20, 2
+# Twenty on the default backend; the others start slowly, and share the code.
+KILLS = 20 if keras.backend.backend() == "tensorflow" else 6
+CHAINS = 2
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -342,7 +344,10 @@ def killed_again_and_again(folder, kills, seed):
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(tmp_path):
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="repeatable on request only"
+)
+def test_killed_at_random_moments(tmp_path):
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
     folders = [tmp_path / str(chain) for chain in range(CHAINS)]
