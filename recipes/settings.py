@@ -123,6 +123,13 @@ class Settings:
     recipe_epochs: tyro.conf.Suppress[int | None] = None
     """The epochs before `fraction` scaled them."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What layers compute in; weights and statistics are float32 always."""
+
+    steps_per_execution: int = 1
+    """Steps that TensorFlow or JAX makes at a time, for small networks on a
+    GPU; a loss that is not finite is then located to so many steps."""
+
     devices: int = 1
     """Devices that share each batch; of several processes, always all."""
 
@@ -154,6 +161,7 @@ class Settings:
         for name in (
             *("epochs", "fraction", "batch_size", "learning_rate"),
             *("measurements", "test_images", "devices"),
+            "steps_per_execution",
         ):
             value = getattr(self, name)
             if value is not None and not value > 0:

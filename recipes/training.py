@@ -142,7 +142,7 @@ class Training:
             # A full disk has no room for a model either.
             epoch = self.checkpoint.finished_epochs
             raise OSError(
-                f"{error}. The last good checkpoint of {self.run.name} is "
+                f"{error} The last good checkpoint of {self.run.name} is "
                 f"after epoch {epoch}."
             ) from error
         except BaseException:
@@ -212,6 +212,8 @@ def compiled_model(
     settings: Settings, run: Run, dataset: Dataset | ImageStream
 ) -> keras.Model:
     """Returns the network of a run with its optimizer and loss."""
+    policy = "mixed_bfloat16" if settings.precision == "bfloat16" else "float32"
+    keras.config.set_dtype_policy(policy)
     model = build_model(settings, run.head, dataset)
     model.compile(
         optimizer=nc_keras.optimizers.SGD(
@@ -221,6 +223,7 @@ def compiled_model(
         ),
         loss=LOSSES[run.loss](dataset.num_classes),
         metrics=["accuracy"],
+        steps_per_execution=settings.steps_per_execution,
     )
     return model
 

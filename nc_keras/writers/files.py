@@ -43,13 +43,14 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         free = "unknown space"
         with contextlib.suppress(OSError):
             free = f"{shutil.disk_usage(directory).free / 1e6:,.1f} MB"
-        raise OSError(
-            error.errno,
+        explained = OSError(
             f"Cannot write {path}: {error.strerror or error}. Free on the file "
             f"system of {str(directory)!r}: {free}. Make space there, or "
             "change its permissions, and run the same command again: what "
-            "was written before is whole",
-        ) from error
+            "was written before is whole."
+        )
+        explained.errno = error.errno
+        raise explained from error
 
 
 def replace_atomically(
