@@ -39,6 +39,8 @@ def main(
         # Only now, so that `--help` comes at once.
         with silenced(2):
             run = importlib.import_module("recipes.run").run
+            # Imports TensorFlow, if it is there, on every backend.
+            importlib.import_module("keras").utils.set_random_seed(0)
         sys.exit(run(settings))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
