@@ -1,0 +1,209 @@
+"""Sweeps the learning rate of a recipe, and chooses by the papers' rule.
+
+    python -m recipes.sweep digits
+    python -m recipes.sweep mnist --loss mse --gpus-per-trial 0.25
+
+Trains with 25 log-spaced rates from 1e-4 to 0.25 and takes the one with the
+lowest test error at the last epoch, as the papers do: the rule selects on the
+test set, so that its error at the best rate is no longer an unbiased one. Of
+several seeds the mean counts; of several heads and losses each has its best
+rate. Of equal test errors the lower training error decides, then the lower
+training loss. A rate whose loss was not finite is left out.
+
+Takes the settings of the data set's recipe (its name comes first), with the
+learned head alone. Trials run on Ray Tune, as many at once as there is room
+for. A sweep that is stopped, or killed, goes on with the same command: no
+trial that has finished runs again. Rates, heads, losses and seeds may be added
+to a folder. The command that it prints repeats a trial to the last digit if it
+runs on as many threads (`--cpus-per-trial`), and otherwise but for rounding.
+"""
+
+import dataclasses
+import importlib
+import math
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tyro
+
+from recipes.cluster import Cluster
+from recipes.compare import RECIPES
+from recipes.names import nearest
+from recipes.protocol import LEARNING_RATES
+from recipes.quiet import silenced
+from recipes.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class _AnyRate(Settings):
+    """The settings of a recipe but for the rates, which the sweep sets."""
+
+    learning_rate: tyro.conf.Suppress[float | None] = None
+    rates: tyro.conf.Suppress[dict[str, float]] = dataclasses.field(
+        default_factory=dict
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """The command line of a sweep."""
+
+    settings: tyro.conf.OmitArgPrefixes[_AnyRate]
+    cluster: tyro.conf.OmitArgPrefixes[Cluster] = Cluster()
+
+    rates: tuple[float, ...] = ()
+    """The rates themselves. Defaults to log-spaced ones."""
+
+    count: int = len(LEARNING_RATES)
+    """How many log-spaced rates."""
+
+    low: float = LEARNING_RATES[0]
+    """The lowest of the log-spaced rates."""
+
+    high: float = LEARNING_RATES[-1]
+    """The highest of the log-spaced rates."""
+
+    def __post_init__(self):
+        if self.count < 1:
+            raise ValueError(
+                f"`count` must be 1 or more. Received: count={self.count}."
+            )
+        if not 0 < self.low <= self.high < math.inf:
+            raise ValueError(
+                "`low` must be positive and at most `high`. "
+                f"Received: low={self.low}, high={self.high}."
+            )
+        if not all(0 < rate < math.inf for rate in self.rates):
+            raise ValueError(
+                "`rates` must be positive and finite. "
+                f"Received: rates={self.rates}."
+            )
+
+    @property
+    def all_rates(self) -> list[float]:
+        """The rates, to seven digits, which is what the papers give."""
+        rates = self.rates or np.geomspace(self.low, self.high, self.count)
+        return sorted({float(f"{rate:.7g}") for rate in rates})
+
+
+def sweep(arguments: Sequence[str]) -> None:
+    """Runs a sweep, and exits.
+
+    The exit status is 0, or 130 after Ctrl-C, or 1 after an error or where no
+    rate came to an end.
+
+    Args:
+        arguments: The name of a recipe, and options.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.exit(f"{__doc__}\nRecipes: {', '.join(RECIPES)}")
+    name, *options = arguments
+    try:
+        if name not in RECIPES:
+            raise ValueError(nearest("The data set", name, RECIPES))
+        recipe = importlib.import_module(f"recipes.{name}").SETTINGS
+        asked = tyro.cli(
+            Sweep,
+            prog=f"recipes.sweep {name}",
+            default=Sweep(_default(recipe)),
+            description=__doc__,
+            args=options,
+        )
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with silenced(2):
+            importlib.import_module("recipes.run")
+        sys.exit(run(name, recipe, asked))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def run(name: str, recipe: Settings, asked: Sweep) -> int:
+    """Runs a sweep.
+
+    Args:
+        name: The name of the recipe.
+        recipe: The settings of the recipe.
+        asked: The command line.
+
+    Returns:
+        The exit status.
+    """
+    # Only now, so that `--help` comes at once.
+    from keras.backend import backend
+
+    from nc_keras.writers.files import writable_directory
+    from recipes import rates
+    from recipes.run import prepare
+    from recipes.trials import only_one_here
+    from recipes.trials import run_trials
+
+    given = Settings(**vars(asked.settings))
+    settings = given.settled(recipe)
+    folder = settings.output or pathlib.Path(
+        "runs", f"sweep-{settings.dataset}-{settings.network}"
+    )
+    writable_directory(folder)
+    # What is wrong with data or batch is said once, and here.
+    prepare(settings)
+    with only_one_here(folder):
+        trials = rates.claim(settings, folder, asked.all_rates)
+        outcome = run_trials(trials, folder, asked.cluster, settings.progress)
+        points = rates.points(settings, folder, trials, outcome.errors)
+        commands = {
+            point.key: f"KERAS_BACKEND={backend()} "
+            + best_command(name, recipe, given, point, folder)
+            for point in rates.best_points(points)
+        }
+        rates.report(folder, settings, points, commands, outcome.interrupted)
+    return 130 if outcome.interrupted else int(not commands)
+
+
+def best_command(
+    name: str,
+    recipe: Settings,
+    given: Settings,
+    point: Any,
+    folder: pathlib.Path,
+) -> str:
+    """The command of the recipe with a rate of the sweep.
+
+    Args:
+        name: The name of the recipe.
+        recipe: The settings of the recipe.
+        given: The settings of the sweep's command line.
+        point: The `recipes.rates.Point` with loss, head, seeds and rate.
+        folder: The folder of the sweep, below which the recipe's will be.
+    """
+    options = {
+        "learning_rate": f"{point.rate:.7g}",
+        "losses": point.loss,
+        "heads": point.head,
+        "seeds": point.seeds,
+    }
+    default = _default(recipe)
+    for field in dataclasses.fields(Settings):
+        value = getattr(given, field.name)
+        if value != getattr(default, field.name):
+            options.setdefault(field.name, value)
+    options.pop("progress", None)
+    options["output"] = folder / f"best-{point.loss}-{point.head}"
+    words = ["python", "-m", f"recipes.{name}"]
+    for option, value in options.items():
+        several = value if isinstance(value, tuple) else (value,)
+        words += [f"--{option.replace('_', '-')}", *map(str, several)]
+    return shlex.join(words)
+
+
+def _default(recipe: Settings) -> _AnyRate:
+    """What a sweep of a recipe does by itself."""
+    settings = dataclasses.replace(recipe, heads=("linear",), deepfool=0)
+    return _AnyRate(**vars(settings))
+
+
+if __name__ == "__main__":
+    sweep(sys.argv[1:])
