@@ -318,13 +318,15 @@ def _words(run):
     wrong = problem(run)
     if wrong:
         return f"stopped, {wrong}"
-    test, train = (
-        1 - value(run, key, END) for key in ("val_nc_accuracy", "nc_accuracy")
-    )
-    return (
-        f"test error {test:.2%}, train error {train:.2%}, "
-        f"NC1 {value(run, 'nc1', END):.3g}, {run['seconds']:.0f} s"
-    )
+    errors = [
+        f"{name} error {1 - accuracy:.2%}"
+        for name, key in (("test", "val_nc_accuracy"), ("train", "nc_accuracy"))
+        if (accuracy := value(run, key, END)) is not None
+    ]
+    # Not finite where the class means coincide.
+    nc1 = value(run, "nc1", END)
+    numbers = [*errors, "NC1 –" if nc1 is None else f"NC1 {nc1:.3g}"]
+    return ", ".join([*numbers, f"{run['seconds']:.0f} s"])
 
 
 def _reason(trial):

@@ -30,14 +30,17 @@ def test_running_statistics_are_those_of_pytorch(shape):
     )
 
 
-def test_outputs_are_those_of_keras():
-    x = np.random.default_rng(0).normal(size=(6, 2)).astype("float32")
+@pytest.mark.parametrize("shape", [(6, 2), (5, 3, 2), (5, 4, 3, 2)])
+def test_outputs_are_those_of_keras(shape):
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
     ours = nc_keras.layers.BatchNormalization()
     keras_own = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
     for training in (False, True):
-        np.testing.assert_array_equal(
+        np.testing.assert_allclose(
             ops.convert_to_numpy(ours(x, training=training)),
             ops.convert_to_numpy(keras_own(x, training=training)),
+            rtol=1e-5,
+            atol=1e-6,
         )
 
 

@@ -167,10 +167,45 @@ def test_pixel_statistics_need_pixels(tiny):
 
 def test_data_in_memory_is_given_as_it_is(tiny):
     assert (tiny.num_train, tiny.num_test) == (60, 30)
-    for x, y in (tiny.train_data(8, seed=0), tiny.measured_train_data(8)):
-        assert x is tiny.x_train and y is tiny.y_train
+    x, y = tiny.measured_train_data(8)
+    assert x is tiny.x_train and y is tiny.y_train
     x, y = tiny.test_data(8)
     assert x is tiny.x_test and y is tiny.y_test
+
+
+def epoch_of(data, steps):
+    batches = [next(data) for _ in range(steps)]
+    x, y = zip(*batches, strict=True)
+    return [len(labels) for labels in y], np.concatenate(x), np.concatenate(y)
+
+
+def test_the_order_of_an_epoch_follows_from_seed_and_epoch(tiny):
+    def begin(seed, first_epoch):
+        data = tiny.fit_data(16, seed, first_epoch)
+        assert data["steps_per_epoch"] == 4
+        return iter(data["x"])
+
+    data = begin(3, 0)
+    first, second = epoch_of(data, 4), epoch_of(data, 4)
+    for sizes, x, y in (first, second):
+        assert sizes == [16, 16, 16, 12]
+        # Every image once, with its own label.
+        rows = [
+            np.flatnonzero((tiny.x_train == image).all((1, 2, 3)))
+            for image in x
+        ]
+        assert all(
+            label in tiny.y_train[r] for label, r in zip(y, rows, strict=True)
+        )
+        assert sorted(y.tolist()) == sorted(tiny.y_train.tolist())
+    assert not np.array_equal(first[1], second[1])
+    np.testing.assert_array_equal(epoch_of(begin(3, 1), 4)[1], second[1])
+    assert not np.array_equal(epoch_of(begin(4, 0), 4)[1], first[1])
+
+
+def test_a_batch_without_images_is_refused(tiny):
+    with pytest.raises(ValueError, match="Received: batch_size=0"):
+        tiny.fit_data(0, seed=0)
 
 
 def test_standardized_twice_is_refused(tiny):
