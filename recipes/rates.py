@@ -90,10 +90,11 @@ class Point:
 
     @property
     def state(self) -> str:
-        """How its trials ended, in words."""
-        counts = collections.Counter(self.states)
-        if len(self.states) == 1:
-            return self.states[0]
+        """How its trials ended, in words, without the reason of an error."""
+        states = [state.partition(": ")[0] for state in self.states]
+        if len(states) == 1:
+            return states[0]
+        counts = collections.Counter(states)
         return ", ".join(f"{n} {state}" for state, n in counts.items())
 
     @property

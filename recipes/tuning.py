@@ -335,6 +335,8 @@ def _reason(trial):
     if not path.is_file():
         return "Ray does not say why"
     error = pickle.loads(path.read_bytes())
+    if isinstance(error, ray.exceptions.RayActorError):
+        return "its process died; was there too little memory?"
     cause = getattr(error, "cause", None) or error
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
     return lines[-1]

@@ -114,6 +114,16 @@ def test_what_came_to_no_good_end_is_left_out(tmp_path):
     ]
 
 
+def test_trials_of_which_nothing_is_on_disk(tmp_path):
+    made = rates.claim(SETTINGS, tmp_path, [0.01, 0.1])
+    trials = [trial for trial in made if trial.run.head == "linear"]
+    errors = {trials[0].folder: "no room. Received: 8"}
+    points = rates.points(SETTINGS, tmp_path, trials, errors)
+    assert [point.state for point in points] == ["failed", "not started"]
+    assert points[0].states == ("failed: no room. Received: 8",)
+    assert rates.best_points(points) == []
+
+
 def test_the_mean_over_the_seeds_for_each_head(tmp_path):
     write(tmp_path, 0.01, [0.90], seed=0)
     write(tmp_path, 0.01, [0.90], seed=1)
