@@ -1,9 +1,27 @@
+import collections.abc
+import contextlib
+import dataclasses
+import inspect
+import math
 import operator
+from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+_POOLINGS = (None, "average", "flatten")
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+)
+
+
+class NoExamplesError(ValueError):
+    """There are no data at all: nothing to measure."""
 
 
 class FeatureExtractor:
@@ -14,17 +32,42 @@ class FeatureExtractor:
     too, with layers without weights (such as a softmax) allowed after it.
     For any other model, say which layer it is.
 
-    The compiled function that computes the features is built once, and used
-    for every call.
+    A head is any layer with a `kernel` of shape `(D, C)`, a convolution with
+    a kernel of size 1, a `keras.layers.EinsumDense` or
+    `keras.layers.TimeDistributed` that does the same, or an embedding that is
+    called with `reverse=True` (the tied head of a language model).
+
+    Features of shape `(B, ..., D)` whose labels have the shape `(B, ...)` are
+    those of tokens or pixels: each one counts as an example. With a single
+    label an example, positions of number one are dropped, and more of them
+    need `pooling`.
+
+    Measuring changes nothing in the model: updates of its variables (of seeds
+    that are drawn in inference mode, for example) are dropped. The compiled
+    function that computes the features is built once, and used for every
+    call.
 
     Args:
         model: A built `keras.Model`.
-        head: Layer of the model, or its name, or `None` to find it. It needs
-            a `kernel` of shape `(D, C)`, and a `bias` of shape `(C,)` if it
-            has one.
+        head: Layer of the model, or its name, or `None` to find it.
+        features: Which features are computed. `None` for the input of the
+            head; a layer of the model or its name for the output of that
+            layer; a function of the inputs, such as `model.call_features`,
+            which uses the layers of the model; or a list of layers, for
+            `layer_batches`. Unless `head` is given too, the head that is
+            found counts only if its `D` is that of the features (of the last
+            layer in a list), which is known after the first batch.
+        pooling: How features with positions become vectors: `"average"` for
+            the mean over the positions (padding included), `"flatten"` for
+            all values in one row, or `None` to refuse them.
+
+    Attributes:
+        head: The head, or `None` where `features` needs none.
+        names: List of strings, the layers whose features are computed.
 
     Raises:
-        ValueError: If the model is not built, or no head can be found.
+        ValueError: If the model is not built, no head can be found, or an
+            argument is none of the above.
 
     Example:
 
@@ -37,125 +80,458 @@ class FeatureExtractor:
     (5, 32)
     """
 
-    def __init__(self, model: keras.Model, head: Any = None):
+    def __init__(
+        self,
+        model: keras.Model,
+        head: keras.Layer | str | None = None,
+        features: Any = None,
+        pooling: str | None = None,
+    ):
         if not model.built:
             raise ValueError(
                 "The model has no weights yet. Call it on a batch, or "
                 "`model.build(input_shape)`, first. "
                 f"Received: model {model.name!r}, which is not built."
             )
+        if pooling not in _POOLINGS:
+            raise ValueError(
+                f"`pooling` must be one of {_POOLINGS}. "
+                f"Received: pooling={pooling!r}."
+            )
         self.model = model
-        self.head = _resolve_head(model, head)
-        self._head_input = _HeadInput(model, self.head)
+        self._is_list = isinstance(features, list | tuple)
+        self._is_given = head is not None or features is None
+        self._width = None
+        if self._is_given:
+            self.head = _resolve_head(model, head)
+        else:
+            self.head = _find_head_or_none(model)
+        self._sources = _resolve_sources(model, self.head, features)
+        self._forward = _Forward(model, self._sources, pooling)
 
     @property
-    def kernel(self) -> np.ndarray:
-        """The head's weights, shape `(D, C)`."""
-        return ops.convert_to_numpy(self.head.kernel)
+    def names(self) -> list[str]:
+        return [source.name for source in self._sources]
+
+    @property
+    def kernel(self) -> np.ndarray | None:
+        """The head's weights, shape `(D, C)`, or `None` without a head."""
+        return _kernel(self.head) if self._uses_head() else None
 
     @property
     def bias(self) -> np.ndarray | None:
         """The head's bias, shape `(C,)`, or `None`."""
-        bias = getattr(self.head, "bias", None)
-        return None if bias is None else ops.convert_to_numpy(bias)
+        return _bias(self.head) if self._uses_head() else None
 
     def __call__(
-        self, x: Any, y: Any = None, batch_size: int = 256
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 256,
+        *,
+        mask: Any = None,
+        ignore_label: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Computes features in one forward pass in inference mode.
 
         Args:
             x: Array (or structure of arrays) of examples; or, when `y` is
                 `None`, a `tf.data.Dataset`, `keras.utils.PyDataset`, torch
-                `DataLoader` or other finite iterable of `(x, y)` batches.
-            y: Integer or one-hot labels.
+                `DataLoader` or other finite iterable of batches `(x, y)` or
+                `(x, y, sample_weight)`. Examples of weight zero are left
+                out; any other weight counts once.
+            y: Integer or one-hot labels, one an example or one a token.
             batch_size: Integer, for arrays. The last partial batch counts.
+            mask: Array of the shape of the integer labels, or one value an
+                example: what is zero or false is left out. For arrays.
+            ignore_label: Integer label that is left out, such as -100 or the
+                0 of padding, or `None`.
 
         Returns:
-            The features, shape `(N, D)`, and the labels, in the same order.
+            The features, shape `(N, D)`, and the labels, shape `(N,)` or
+            one-hot `(N, C)`, in the same order.
 
         Raises:
-            ValueError: If there are no data, or of unequal lengths, or if the
-                head's input is not of shape `(batch_size, D)`.
+            ValueError: If there are no data, if nothing is left of them, or
+                if the shapes of features, labels and mask do not fit.
         """
-        batches = _batches(x) if y is None else _slices(x, y, batch_size)
-        features, labels = [], []
-        for inputs, targets in batches:
-            features.append(self._head_input.predict_on_batch(inputs))
-            labels.append(_to_numpy(targets))
-        if not features:
-            raise ValueError("Received: an empty dataset.")
-        features, labels = np.concatenate(features), np.concatenate(labels)
-        if features.ndim != 2:
+        batches = self.batches(
+            x, y, batch_size, mask=mask, ignore_label=ignore_label
+        )
+        features, labels = zip(*batches, strict=True)
+        return np.concatenate(features), np.concatenate(labels)
+
+    def batches(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 256,
+        mask: Any = None,
+        ignore_label: int | None = None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields features and labels a batch, in one forward pass.
+
+        A batch of which nothing is left is not yielded.
+
+        Args:
+            x: As in `__call__`, and so are all the others.
+            y: Labels.
+            batch_size: Integer.
+            mask: Array.
+            ignore_label: Integer.
+
+        Returns:
+            Iterator over features of shape `(n, D)`, in the dtype of the
+            model (bfloat16 as float32), and labels of shape `(n,)` or one-hot
+            `(n, C)`.
+
+        Raises:
+            ValueError: As `__call__`.
+        """
+        if self._is_list:
             raise ValueError(
-                "The head's input must have the shape (batch_size, D). "
-                f"Received: features of shape {features.shape} at layer "
-                f"{self.head.name!r}."
+                "A list of layers has a list of features a batch. Use "
+                "`layer_batches`, or pass a single layer as `features`. "
+                f"Received: features={self.names}."
             )
-        return features, labels
+        for (features,), labels in self.layer_batches(
+            x, y, batch_size, mask, ignore_label
+        ):
+            yield features, labels
+
+    def layer_batches(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 256,
+        mask: Any = None,
+        ignore_label: int | None = None,
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+        """Yields the features of each layer, and labels, in one forward pass.
+
+        Args:
+            x: As in `__call__`, and so are all the others.
+            y: Labels.
+            batch_size: Integer.
+            mask: Array.
+            ignore_label: Integer.
+
+        Returns:
+            Iterator over lists of features, one array of shape `(n, D)` for
+            each of `names`, and labels as in `batches`.
+
+        Raises:
+            ValueError: As `__call__`.
+
+        Example:
+
+        >>> dense = [keras.layers.Dense(8), keras.layers.Dense(3)]
+        >>> model = keras.Sequential([keras.Input((4,)), *dense])
+        >>> extractor = nc_keras.FeatureExtractor(model, features=dense)
+        >>> x, y = np.zeros((5, 4)), np.arange(5) % 3
+        >>> for features, labels in extractor.layer_batches(x, y):
+        ...     print([array.shape for array in features])
+        [(5, 8), (5, 3)]
+        """
+        if y is not None:
+            batches = _slices(x, y, batch_size, mask)
+        else:
+            batches = _batches(x, mask)
+        is_empty, is_left = True, False
+        for inputs, targets, keep in batches:
+            is_empty = False
+            features = self._forward.predict_on_batch(inputs)
+            features, labels = self._counted(
+                features, targets, keep, ignore_label
+            )
+            if len(labels):
+                is_left = True
+                yield features, labels
+        if is_empty:
+            raise NoExamplesError("Received: an empty dataset.")
+        if not is_left:
+            raise ValueError(
+                "No example is left to measure. Received: weights or a mask "
+                "that are zero, or labels that are ignored, everywhere "
+                f"(ignore_label={ignore_label})."
+            )
+
+    def _counted(self, features, labels, mask, ignore_label):
+        """Rows of features, and their labels, without those left out."""
+        rows = []
+        for source, array in zip(self._sources, features, strict=True):
+            array, flat, shape = _aligned(array, labels, source.name)
+            rows.append((source.name, array, shape))
+        _, last, shape = rows[-1]
+        for name, _, other in rows:
+            if other != shape:
+                raise ValueError(
+                    "The layers must agree about what an example is. "
+                    f"Received: {math.prod(other)} features of layer {name!r} "
+                    f"and {math.prod(shape)} of layer {rows[-1][0]!r} for "
+                    f"labels of shape {labels.shape}. Use `pooling`."
+                )
+        self._validate_width(last.shape[1])
+        arrays = [array for _, array, _ in rows]
+        keep = _kept(flat, shape, mask, ignore_label)
+        if keep is None or keep.all():
+            return arrays, flat
+        return [array[keep] for array in arrays], flat[keep]
+
+    def _uses_head(self):
+        if self.head is None:
+            return False
+        return self._is_given or self._width == _kernel_shape(self.head)[0]
+
+    def _validate_width(self, width):
+        self._width = width
+        if not self._is_given or self._is_list:
+            return
+        expected = _kernel_shape(self.head)[0]
+        if width != expected:
+            raise ValueError(
+                "The features must be those the head can take. "
+                f"Received: features of {self.names[0]!r} of width {width}, "
+                f"and head {self.head.name!r} of width {expected}. Change "
+                "`features` or `pooling`, or pass `features` without `head`."
+            )
 
 
-class _HeadInput(keras.Model):
-    """Runs a model, and returns what its head was called with."""
+def is_one_shot(x: Any) -> bool:
+    """Returns whether data can be iterated over only once.
 
-    def __init__(self, model, head):
-        super().__init__(name=f"{model.name}_features")
+    Args:
+        x: Array, dataset, generator or other data.
+
+    Returns:
+        Boolean.
+
+    Example:
+
+    >>> from nc_keras.features import is_one_shot
+    >>> batches = [(np.zeros((2, 3)), np.arange(2))]
+    >>> is_one_shot(batches), is_one_shot(batch for batch in batches)
+    (False, True)
+    """
+    # `iter` of other data may start workers.
+    return isinstance(x, collections.abc.Iterator) and iter(x) is x
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """Where features come from: a layer's input or output, or a function."""
+
+    name: str
+    layer: keras.Layer | None = None
+    is_output: bool = False
+    function: Callable | None = None
+
+    def record(self, call, records):
+        """Returns the function `call` with features put into `records`."""
+        signature = inspect.signature(call)
+        only_reverse = not self.is_output and _is_reversible(self.layer)
+
+        def recorded(*args, **kwargs):
+            outputs = call(*args, **kwargs)
+            arguments = signature.bind(*args, **kwargs).arguments
+            if arguments.get("reverse") or not only_reverse:
+                first = next(iter(arguments.values()))
+                records[self] = outputs if self.is_output else first
+            return outputs
+
+        return recorded
+
+    def vectors(self, tensor, pooling):
+        """Returns the features, channels last, of a dtype NumPy knows."""
+        if not hasattr(tensor, "shape") or len(tensor.shape) < 2:
+            raise ValueError(
+                "Features must be a tensor of shape (batch_size, ..., D). "
+                f"Received: {tensor!r} at {self.name!r}. Pass another layer, "
+                "or a function that returns the tensor, as `features`."
+            )
+        if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
+            tensor = ops.cast(tensor, "float32")
+        rank = len(tensor.shape)
+        if rank > 2 and self._is_channels_first(rank):
+            tensor = ops.moveaxis(tensor, 1, -1)
+        if rank > 2 and pooling == "average":
+            return ops.mean(tensor, axis=tuple(range(1, rank - 1)))
+        if rank > 2 and pooling == "flatten":
+            return ops.reshape(tensor, (ops.shape(tensor)[0], -1))
+        return tensor
+
+    def _is_channels_first(self, rank):
+        data_format = getattr(self.layer, "data_format", None)
+        # Layers such as an activation follow the images of the model.
+        if data_format is None and self.is_output and rank > 3:
+            data_format = keras.config.image_data_format()
+        return data_format == "channels_first"
+
+
+class _Forward:
+    """One forward pass that returns the features of every source."""
+
+    def __init__(self, model, sources, pooling):
         self.model = model
-        self.head = head
+        self.sources = sources
+        self.pooling = pooling
+        self._variables = []
+        self._compiled = _Compiled(model, self._features)
+
+    def predict_on_batch(self, inputs):
+        # JAX takes the variables as arguments, and the model's own would be
+        # lost with the buffers they donate if a step were interrupted.
+        if keras.backend.backend() == "jax":
+            self._variables = _variables(self.model, self.sources)
+        values = [variable.value for variable in self._variables]
+        # Unlike `predict`, this leaves the random state of torch alone.
+        return self._compiled.predict_on_batch((inputs, values))
+
+    def _features(self, inputs, values):
+        state = zip(self._variables, values, strict=True)
+        with keras.StatelessScope(list(state)):
+            tensors = self._run(inputs)
+        return [
+            source.vectors(tensor, self.pooling)
+            for source, tensor in zip(self.sources, tensors, strict=True)
+        ]
+
+    def _run(self, inputs):
+        model, (first, *_) = self.model, self.sources
+        if first.function is not None:
+            inputs = keras.tree.map_structure(self._cast, inputs)
+            return [first.function(inputs)]
+        records = {}
+        with contextlib.ExitStack() as stack:
+            for source in self.sources:
+                stack.enter_context(_recording(source, records))
+            model(inputs, training=False)
+        for source in self.sources:
+            if source not in records:
+                raise ValueError(
+                    f"The model does not call its layer {source.name!r}. "
+                    "Pass a layer that it uses: as `head` the one that "
+                    "computes the outputs."
+                )
+        return [records[source] for source in self.sources]
+
+    def _cast(self, array):
+        """Does what the model does to its inputs when it is called."""
+        model = self.model
+        return model.dtype_policy.convert_input(
+            array, model.autocast, model.compute_dtype
+        )
+
+
+class _Compiled(keras.Model):
+    """A function that Keras compiles as it compiles a model."""
+
+    def __init__(self, model, function):
+        super().__init__(name=f"{model.name}_features", autocast=False)
+        # A function, since a model among the attributes would be its state.
+        self._function = function
+        self.run_eagerly = model.run_eagerly
+        self.jit_compile = model.jit_compile
         self.built = True
 
-    def call(self, inputs):
-        inputs_of_head = []
-        call, own = self.head.call, vars(self.head).get("call")
+    def call(self, inputs, training=False):
+        return self._function(*inputs)
 
-        def record(x, *args, **kwargs):
-            inputs_of_head.append(x)
-            return call(x, *args, **kwargs)
 
-        # Works for nested and subclassed models, whose graph is not known.
-        self.head.call = record
-        try:
-            self.model(inputs, training=False)
-        finally:
-            del self.head.call
-            if own is not None:
-                self.head.call = own
-        if not inputs_of_head:
-            raise ValueError(
-                f"The model does not call its layer {self.head.name!r}. "
-                "Pass the layer that computes the outputs as `head`."
-            )
-        return inputs_of_head[-1]
+@contextlib.contextmanager
+def _recording(source, records):
+    # Works for nested and subclassed models, whose graph is not known.
+    attributes = vars(source.layer)
+    is_quantized = getattr(source.layer, "quantization_mode", None) is not None
+    name = "quantized_call" if is_quantized else "call"
+    own = attributes.get(name)
+    try:
+        attributes[name] = source.record(getattr(source.layer, name), records)
+        yield
+    finally:
+        attributes.pop(name, None)
+        if own is not None:
+            attributes[name] = own
+
+
+def _variables(model, sources):
+    owners = [model]
+    for source in sources:
+        owners.append(getattr(source.function, "__self__", source.function))
+    variables = {}
+    for owner in owners:
+        if isinstance(owner, keras.Layer):
+            variables.update((id(v), v) for v in owner.variables)
+    return list(variables.values())
+
+
+def _resolve_sources(model, head, features):
+    if features is None:
+        return [_Source(head.name, head)]
+    if isinstance(features, list | tuple):
+        if not features:
+            raise ValueError("`features` must name layers. Received: [].")
+        layers = [_resolve_layer(model, x, "features") for x in features]
+        return [_Source(x.name, x, is_output=True) for x in layers]
+    is_inside = any(layer is features for layer in _all_layers(model))
+    is_model = isinstance(features, keras.Model)
+    is_layer = isinstance(features, keras.Layer) and not is_model
+    if callable(features) and not is_inside and not is_layer:
+        name = getattr(features, "__name__", None) or getattr(
+            features, "name", type(features).__name__
+        )
+        return [_Source(name, function=features)]
+    layer = _resolve_layer(model, features, "features")
+    return [_Source(layer.name, layer, is_output=True)]
+
+
+def _resolve_layer(model, layer, argument):
+    received = f"Received: {argument}={layer!r}."
+    if not isinstance(layer, str):
+        if any(other is layer for other in _all_layers(model)):
+            return layer
+        raise ValueError(
+            f"`{argument}` must be a layer of model {model.name!r}, or its "
+            f"name. {received}"
+        )
+    named = _named(_all_layers(model, of_layers=False), layer)
+    named = named or _named(_all_layers(model), layer)
+    if not named:
+        raise ValueError(
+            f"`{argument}` must name a layer of model {model.name!r}: "
+            f"{[other.name for other in model.layers]}, or one inside of "
+            f"these. {received}"
+        )
+    if len(named) > 1:
+        raise ValueError(
+            f"Model {model.name!r} has {len(named)} layers of that name. "
+            f"Pass the layer itself. {received}"
+        )
+    return named[0]
+
+
+def _named(layers, name):
+    return [layer for layer in layers if layer.name == name]
 
 
 def _resolve_head(model, head):
     if head is None:
         return _find_head(model)
-    layers = list(_all_layers(model))
-    if isinstance(head, str):
-        named = [layer for layer in layers if layer.name == head]
-        if not named:
-            raise ValueError(
-                f"`head` must name a layer of model {model.name!r}: "
-                f"{[layer.name for layer in layers]}. Received: head={head!r}."
-            )
-        if len(named) > 1:
-            raise ValueError(
-                f"Model {model.name!r} has {len(named)} layers of that name. "
-                f"Pass the layer itself. Received: head={head!r}."
-            )
-        head = named[0]
-    elif not any(layer is head for layer in layers):
-        raise ValueError(
-            f"`head` must be a layer of model {model.name!r}, or its name. "
-            f"Received: head={head!r}."
-        )
+    head = _resolve_layer(model, head, "head")
     if not _is_head(head):
         raise ValueError(
-            "`head` must have a `kernel` of shape (D, C). "
+            "`head` must have a `kernel` of shape (D, C) that is not "
+            "quantized. "
             f"Received: layer {head.name!r} of type {type(head).__name__}."
         )
     return head
+
+
+def _find_head_or_none(model):
+    try:
+        return _find_head(model)
+    except ValueError:
+        return None
 
 
 def _find_head(model):
@@ -191,21 +567,169 @@ def _find_head(model):
         tensor = inputs[0]
 
 
+def _all_layers(model, of_layers=True):
+    """Every layer of a model once, with those of nested models.
+
+    `of_layers` adds the layers that other layers are made of.
+    """
+    layers, pending = {}, [model]
+    while pending:
+        parent = pending.pop()
+        layers[id(parent)] = parent
+        inner = []
+        if isinstance(parent, keras.Model):
+            inner = parent.layers
+        elif of_layers:
+            inner = parent._layers
+        pending.extend(x for x in reversed(inner) if id(x) not in layers)
+    return [layer for layer in layers.values() if layer is not model]
+
+
+def _is_reversible(layer):
+    """Whether a layer embeds, and with `reverse=True` projects back."""
+    return (
+        getattr(layer, "embeddings", None) is not None
+        and "reverse" in inspect.signature(layer.call).parameters
+    )
+
+
+def _inner(head):
+    is_wrapper = isinstance(head, keras.layers.TimeDistributed)
+    return head.layer if is_wrapper else head
+
+
 def _is_head(layer):
+    layer = _inner(layer)
+    if getattr(layer, "quantization_mode", None) is not None:
+        return False
+    if not isinstance(layer, keras.Layer):
+        return False
+    if _is_reversible(layer):
+        return True
     kernel = getattr(layer, "kernel", None)
-    return kernel is not None and len(kernel.shape) == 2
+    if kernel is None:
+        return False
+    if isinstance(layer, _CONVOLUTIONS):
+        return math.prod(kernel.shape[:-2]) == 1 == layer.groups
+    if isinstance(layer, keras.layers.EinsumDense):
+        bias = getattr(layer, "bias", None)
+        has_vector = bias is None or len(bias.shape) == 1
+        return has_vector and _einsum_order(layer.equation) is not None
+    return len(kernel.shape) == 2
 
 
-def _all_layers(model):
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
+def _einsum_order(equation):
+    """Returns "DC" or "CD", the axes of a kernel, or `None` for others."""
+    operands, outputs = equation.replace(" ", "").split("->")
+    inputs, kernel = operands.split(",")
+    if inputs[:-1] != outputs[:-1]:
+        return None
+    orders = {inputs[-1] + outputs[-1]: "DC", outputs[-1] + inputs[-1]: "CD"}
+    return orders.get(kernel)
 
 
-def _slices(x, y, batch_size):
+def _weights(head):
+    """Returns the variable of a head, and whether it is transposed."""
+    layer = _inner(head)
+    if not _is_reversible(layer):
+        is_einsum = isinstance(layer, keras.layers.EinsumDense)
+        return layer.kernel, (
+            is_einsum and _einsum_order(layer.equation) == "CD"
+        )
+    if getattr(layer, "tie_weights", True):
+        return layer.embeddings, True
+    return layer.reverse_embeddings, False
+
+
+def _kernel_shape(head):
+    weights, is_transposed = _weights(head)
+    shape = tuple(weights.shape)[-2:]
+    return shape[::-1] if is_transposed else shape
+
+
+def _kernel(head):
+    weights, is_transposed = _weights(head)
+    kernel = _to_float_numpy(weights)
+    kernel = kernel.reshape(kernel.shape[-2:])
+    return kernel.T if is_transposed else kernel
+
+
+def _bias(head):
+    bias = getattr(_inner(head), "bias", None)
+    return None if bias is None else _to_float_numpy(bias)
+
+
+def _aligned(features, labels, name):
+    """Returns rows, a label for each, and the shape that the labels had."""
+    shape = features.shape[:-1]
+    if labels.shape[: len(shape)] != shape and math.prod(shape[1:]) == 1:
+        shape = shape[:1]
+    rank = labels.ndim - len(shape)
+    if labels.shape[: len(shape)] != shape or rank not in (0, 1):
+        _raise_misfit(features, labels, name)
+    features = features.reshape(-1, features.shape[-1])
+    labels = labels.reshape(-1, *labels.shape[len(shape) :])
+    if labels.shape[1:] == (1,):
+        labels = labels[:, 0]
+    return features, labels, shape
+
+
+def _raise_misfit(features, labels, name):
+    received = (
+        f"Received: features of shape {features.shape} at {name!r}, and "
+        f"labels of shape {labels.shape}."
+    )
+    lead = features.shape[:-1]
+    if features.ndim > 2 and labels.shape[:1] == lead[:1]:
+        raise ValueError(
+            f"Each example has {math.prod(lead[1:])} feature vectors. Choose "
+            '`pooling="average"` for their mean, or `pooling="flatten"` for '
+            "all their values in one vector; or give each of them a label, "
+            f"in labels of shape {lead}. {received}"
+        )
+    raise ValueError(
+        f"Labels must be integers of shape {lead}, or one-hot with one more "
+        f"axis. {received}"
+    )
+
+
+def _kept(labels, shape, mask, ignore_label):
+    """Returns which rows count, or `None` for all of them."""
+    keep = None
+    if mask is not None:
+        given = mask.shape
+        if mask.shape == (*shape, 1):
+            mask = mask[..., 0]
+        if not mask.ndim or mask.shape != shape[: mask.ndim]:
+            raise ValueError(
+                "A mask, or sample weights, must have the shape of the "
+                f"integer labels, {shape}, or one value an example. "
+                f"Received: a mask of shape {given}."
+            )
+        missing = (1,) * (len(shape) - mask.ndim)
+        mask = np.broadcast_to(mask.reshape(mask.shape + missing), shape)
+        keep = mask.reshape(-1) != 0
+    if ignore_label is not None:
+        if labels.ndim > 1:
+            raise ValueError(
+                "`ignore_label` needs integer labels; use `mask` for one-hot "
+                f"labels. Received: ignore_label={ignore_label}, labels of "
+                f"{labels.shape[1]} columns."
+            )
+        counts = labels != ignore_label
+        keep = counts if keep is None else keep & counts
+    return keep
+
+
+def _slices(x, y, batch_size, mask):
     """Yields batches of arrays, in order."""
     y = validate_lengths(x, y)
+    mask = None if mask is None else _to_numpy(mask)
+    if mask is not None and mask.shape[:1] != y.shape[:1]:
+        raise ValueError(
+            "`mask` must have the shape of the integer labels. Received: a "
+            f"mask of shape {mask.shape} and labels of shape {y.shape}."
+        )
     if batch_size < 1:
         raise ValueError(
             f"`batch_size` must be positive. Received: batch_size={batch_size}."
@@ -213,7 +737,7 @@ def _slices(x, y, batch_size):
     for start in range(0, len(y), batch_size):
         rows = slice(start, start + batch_size)
         inputs = keras.tree.map_structure(operator.itemgetter(rows), x)
-        yield inputs, y[rows]
+        yield inputs, y[rows], None if mask is None else mask[rows]
 
 
 def validate_lengths(x: Any, y: Any) -> np.ndarray:
@@ -221,15 +745,22 @@ def validate_lengths(x: Any, y: Any) -> np.ndarray:
     y = _to_numpy(y)
     for array in keras.tree.flatten(x):
         if len(array) != len(y) or not len(y):
-            raise ValueError(
+            error = ValueError if len(array) or len(y) else NoExamplesError
+            raise error(
                 "Examples and labels must be of equal length, and there must "
                 f"be some. Received: {len(array)} examples and {len(y)} labels."
             )
     return y
 
 
-def _batches(dataset):
+def _batches(dataset, mask):
     """Yields the batches of a dataset, in order."""
+    if mask is not None:
+        raise ValueError(
+            "`mask` goes with arrays. Let the dataset yield batches "
+            "(x, y, sample_weight), with weight zero for what is left out. "
+            f"Received: x of type {type(dataset).__name__} and y=None."
+        )
     batches = dataset
     if isinstance(dataset, keras.utils.PyDataset):
         if dataset.num_batches is None:
@@ -244,14 +775,24 @@ def _batches(dataset):
             f"Received: x of type {type(dataset).__name__} and y=None."
         )
     for batch in batches:
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        if y is None:
-            raise ValueError(
-                "The dataset must yield (x, y) batches. Received: a batch "
-                "without labels."
-            )
-        # A tf.data or torch tensor is foreign to the other backends.
-        yield keras.tree.map_structure(_to_native, x), y
+        yield _unpacked(batch)
+
+
+def _unpacked(batch):
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    if y is None:
+        raise ValueError(
+            "The dataset must yield (x, y) batches. Received: a batch "
+            "without labels."
+        )
+    if isinstance(y, dict | tuple):
+        raise ValueError(
+            "The labels of a batch must be one array, those of the head that "
+            f"is measured. Received: labels of type {type(y).__name__}."
+        )
+    # A tf.data or torch tensor is foreign to the other backends.
+    x = keras.tree.map_structure(_to_native, x)
+    return x, _to_numpy(y), None if weights is None else _to_numpy(weights)
 
 
 def _to_native(array):
@@ -264,3 +805,9 @@ def _to_numpy(array):
         if ops.is_tensor(array)
         else np.asarray(array)
     )
+
+
+def _to_float_numpy(variable):
+    if keras.backend.standardize_dtype(variable.dtype) == "bfloat16":
+        variable = ops.cast(variable, "float32")
+    return ops.convert_to_numpy(variable)

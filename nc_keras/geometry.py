@@ -1,8 +1,11 @@
 """Frames and angles, as plain NumPy in float64."""
 
 import operator
+from typing import Any
 
 import numpy as np
+
+_MOST_CLASSES = 2**31  # no array has a row for each of so many
 
 
 def simplex_etf(
@@ -132,13 +135,39 @@ def validate_num_classes(num_classes: int) -> int:
         value = operator.index(num_classes)
     except TypeError:
         value = None
-    if value is None or value < 2:
+    if value is None or not 2 <= value < _MOST_CLASSES:
         raise ValueError(
             "`num_classes` must be an integer of at least 2: the geometry of "
-            "one class is not defined. "
+            f"one class is not defined; and less than {_MOST_CLASSES}. "
             f"Received: num_classes={num_classes!r}."
         )
     return value
+
+
+def real_array(values: Any, name: str) -> np.ndarray:
+    """Returns values as an array of real numbers, or says why they are not.
+
+    Args:
+        values: Array, or what NumPy makes one of.
+        name: String, what the values are called in an error.
+
+    Returns:
+        An array of the dtype that the values have.
+    """
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} must be an array of real numbers. Received: "
+            f"{type(values).__name__} that makes no array: {error}"
+        ) from error
+    # Not the kind: that of bfloat16 is the one of structured arrays.
+    if not np.can_cast(array.dtype, "float64", "same_kind"):
+        raise ValueError(
+            f"{name} must be an array of real numbers. Received: "
+            f"{type(values).__name__} of dtype {array.dtype}."
+        )
+    return array
 
 
 def _centered_basis(num_classes):

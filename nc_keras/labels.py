@@ -8,8 +8,11 @@ from keras import ops
 
 from nc_keras import geometry
 
+# So many classes are taken from a label alone: more is rather a wrong label.
+_MOST_CLASSES = 10**7
 # Up to here a float dtype holds every integer.
 _LARGEST_INTEGER = {"bfloat16": 2**8, "float16": 2**11, "float32": 2**24}
+_SHORT = ("bool", "int8", "uint8", "int16", "uint16")
 
 
 def class_labels(
@@ -31,10 +34,12 @@ def class_labels(
             large, if one-hot rows do not hold a single 1 or have another
             width than `num_classes`, or if `C < 2`.
     """
-    labels = np.asarray(labels)
+    labels = geometry.real_array(labels, "Labels")
+    if num_classes is not None:
+        num_classes = geometry.validate_num_classes(num_classes)
     if labels.ndim == 2 and labels.shape[1] > 1:
         return _from_one_hot(labels, num_classes)
-    if labels.ndim == 2:
+    if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not labels.size:
         raise ValueError(
@@ -50,6 +55,7 @@ def class_labels(
         )
     if num_classes is None:
         num_classes = max(int(labels.max()) + 1, 1)
+        _refuse_codes(num_classes)
     num_classes = geometry.validate_num_classes(num_classes)
     outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if outside.size:
@@ -59,6 +65,19 @@ def class_labels(
             f"{outside.size} such labels in all."
         )
     return labels.astype("int64"), num_classes
+
+
+def partial_labels(labels: Any, num_classes: int | None = None) -> np.ndarray:
+    """Returns integer labels of a part of the examples, as `class_labels`.
+
+    Args:
+        labels: As in `class_labels`.
+        num_classes: Integer, or `None` where other parts may have more.
+    """
+    labels = geometry.real_array(labels, "Labels")
+    if num_classes is None and (labels.ndim != 2 or labels.shape[1] == 1):
+        num_classes = _MOST_CLASSES
+    return class_labels(labels, num_classes)[0]
 
 
 def one_hot_rows(labels: Any, outputs: Any) -> Any:
@@ -82,7 +101,7 @@ def one_hot_rows(labels: Any, outputs: Any) -> Any:
     """
     shape, expected = tuple(labels.shape), tuple(outputs.shape)
     received = f"Received: labels of shape {shape}, outputs of {expected}."
-    if len(expected) < 2 or expected[-1] == 1:
+    if len(expected) < 2 or expected[-1] in (0, 1):
         raise ValueError(
             "One column a class is needed, and at least two classes; for two "
             f"classes use two outputs. {received}"
@@ -102,9 +121,20 @@ def one_hot_rows(labels: Any, outputs: Any) -> Any:
             f"{dtype} cannot tell {expected[-1]} classes apart. Give the loss "
             f'`dtype="float32"`. {received}'
         )
-    classes = ops.arange(expected[-1], dtype=labels.dtype)
+    if dtype in _SHORT:
+        labels = ops.cast(labels, "int32")
+    classes = ops.cast(ops.arange(expected[-1], dtype="int32"), labels.dtype)
     member = ops.cast(labels[..., None] == classes, outputs.dtype)
     return member / ops.sum(member, axis=-1, keepdims=True)
+
+
+def _refuse_codes(num_classes):
+    if num_classes > _MOST_CLASSES:
+        raise ValueError(
+            f"Labels must be class numbers, counted from 0. If there are "
+            f"{num_classes} classes, say so with `num_classes`. "
+            f"Received: label {num_classes - 1}."
+        )
 
 
 def _fit(shape, expected):
@@ -117,6 +147,8 @@ def _fit(shape, expected):
 
 def _valid_rows(rows, dtype):
     """One-hot rows as they are, and NaN in place of any other row."""
+    if keras.backend.standardize_dtype(rows.dtype) == "bool":
+        rows = ops.cast(rows, dtype)
     valid = ops.all((rows == 0) | (rows == 1), axis=-1, keepdims=True)
     rows = ops.cast(rows, dtype)
     valid = valid & (ops.sum(rows, axis=-1, keepdims=True) == 1)

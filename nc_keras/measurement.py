@@ -1,9 +1,19 @@
+from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from nc_keras.features import FeatureExtractor
-from nc_keras.metrics.collapse_metrics import collapse_metrics
+from nc_keras.features import NoExamplesError
+from nc_keras.features import is_one_shot
+from nc_keras.metrics.gathering import Measurement
+from nc_keras.metrics.gathering import mean_feature
+from nc_keras.metrics.gathering import validate_head
+from nc_keras.processes import all_gather
+
+MEMORY = 2**31  # bytes of features that are kept: 2 GiB
 
 
 def measure(
@@ -13,27 +23,61 @@ def measure(
     *,
     batch_size: int = 256,
     head: Any = None,
+    features: Any = None,
+    pooling: str | None = None,
+    mask: Any = None,
+    ignore_label: int | None = None,
+    num_classes: int | None = None,
     train_means: Any = None,
     missing: str = "raise",
-) -> dict[str, float]:
+    metrics: str | Iterable[str] | None = None,
+    ood: Any = None,
+    pairs: int | None = None,
+    memory: int = MEMORY,
+    across_processes: bool = False,
+) -> dict[str, Any]:
     """Measures the neural collapse of a model's last layer.
 
     Makes one forward pass in inference mode, and keeps the features in host
-    memory (`4 N D` bytes for float32). To measure again and again, use
-    `nc_keras.callbacks.NeuralCollapse`, or a `FeatureExtractor`, which
-    compiles its function once.
+    memory where they fit into `memory`. Where they do not, it takes constant
+    memory, `O(C D + D^2)`; then only metrics that compare each example with
+    the final class means need another forward pass: `nc4` where
+    `train_means` is not given, and those that say so in their docstring.
+
+    The model, its random numbers and the state of a training are left as
+    they were, also by a measurement that is interrupted.
+
+    To measure again and again, use `nc_keras.callbacks.NeuralCollapse`, which
+    compiles the forward pass once.
 
     Args:
         model: A built `keras.Model` of any kind.
         x: Array (or structure of arrays) of examples; or, when `y` is `None`,
             a `tf.data.Dataset`, `keras.utils.PyDataset`, torch `DataLoader`
-            or other finite iterable of `(x, y)` batches.
-        y: Integer or one-hot labels.
+            or other finite iterable of `(x, y)` or `(x, y, weight)` batches.
+            Examples of weight zero are left out.
+        y: Integer or one-hot labels; integers of shape `(N, T)` for the
+            tokens of sequences.
         batch_size: Integer, for arrays. The values do not depend on it.
         head: The classifier layer or its name. Only needed where it is not
             the last layer with weights, or the model is subclassed.
+        features: As in `nc_keras.FeatureExtractor`: another layer to measure.
+        pooling: As in `nc_keras.FeatureExtractor`.
+        mask: Array of the shape of integer labels, true where they count.
+        ignore_label: Integer, a label that is left out, or `None`.
+        num_classes: Integer, or `None` to take it from the head, or from the
+            labels where there is no head.
         train_means: As in `nc_keras.metrics.collapse_metrics`.
         missing: As in `nc_keras.metrics.collapse_metrics`.
+        metrics: As in `nc_keras.metrics.collapse_metrics`.
+        ood: Out-of-distribution examples: an array, or a dataset of `(x, y)`
+            batches whose labels do not matter.
+        pairs: As in `nc_keras.metrics.collapse_metrics`.
+        memory: Integer, how many bytes of features may be kept. Defaults to
+            2 GiB.
+        across_processes: Boolean, whether `x` and `y` are the share of this
+            process, and the values those of the examples of all processes. A
+            share may be smaller than others, or empty. Defaults to `False`.
 
     Returns:
         Dictionary from tags to floats, as `collapse_metrics`.
@@ -50,13 +94,128 @@ def measure(
     >>> values["nc1"] > 0
     True
     """
-    extractor = FeatureExtractor(model, head)
-    features, labels = extractor(x, y, batch_size)
-    return collapse_metrics(
-        features,
-        labels,
-        extractor.kernel,
-        extractor.bias,
+    extractor = FeatureExtractor(model, head, features, pooling)
+    gather = all_gather if across_processes else None
+    measurement = measurement_of(
+        extractor,
+        FeatureSource(
+            extractor,
+            x,
+            y,
+            batch_size,
+            memory,
+            mask=mask,
+            ignore_label=ignore_label,
+            may_be_empty=across_processes,
+        ),
+        num_classes=num_classes,
         train_means=train_means,
         missing=missing,
+        metrics=metrics,
+        ood_mean=None if ood is None else ood_mean(extractor, ood, batch_size),
+        gather=gather,
     )
+    return measurement.values(pairs, progress=True)
+
+
+class FeatureSource:
+    """The features of a dataset, batch by batch, pass by pass.
+
+    Args:
+        extractor: The `FeatureExtractor`.
+        x: As in `measure`.
+        y: As in `measure`.
+        batch_size: As in `measure`.
+        memory: As in `measure`.
+        may_be_empty: Boolean, whether there may be no example.
+        **choice: `mask` and `ignore_label`, as in `measure`.
+
+    Attributes:
+        kept: Boolean, whether all features so far are in memory.
+        repeats: Boolean, whether there can be a second forward pass.
+    """
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 256,
+        memory: int = MEMORY,
+        may_be_empty: bool = False,
+        **choice: Any,
+    ):
+        self._forward = lambda: extractor.batches(x, y, batch_size, **choice)
+        self._memory = memory
+        self._may_be_empty = may_be_empty
+        self._batches = []
+        self._complete = False
+        self.kept = True
+        self.repeats = y is not None or not is_one_shot(x)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if self._complete:
+            yield from self._batches
+            return
+        try:
+            yield from self._first_pass()
+        except NoExamplesError:
+            if not self._may_be_empty:
+                raise
+
+    def _first_pass(self):
+        size = 0
+        for features, labels in self._forward():
+            size += features.nbytes
+            if self.kept:
+                self._batches.append((features, labels))
+                self.kept = size <= self._memory
+            yield features, labels
+            if not self.kept:
+                self._batches = []
+        self._complete = self.kept
+
+    def release(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns, and forgets, the batches that were kept so far."""
+        batches, self._batches = self._batches, []
+        self.kept = False
+        return batches
+
+
+def measurement_of(
+    extractor: FeatureExtractor, source: FeatureSource, **options: Any
+) -> Measurement:
+    """Measures what an extractor makes of a source.
+
+    Args:
+        extractor: The `FeatureExtractor`, for its head.
+        source: The `FeatureSource`.
+        **options: Arguments of `nc_keras.metrics.gathering.Measurement`.
+    """
+    kernel, bias = validate_head(extractor.kernel, extractor.bias)
+    classes = options.pop("num_classes", None)
+    if classes is None and kernel is not None:
+        classes = len(kernel)
+    if classes is None and options.get("train_means") is not None:
+        classes = len(options["train_means"])
+    return Measurement(source, kernel, bias, classes, **options)
+
+
+def ood_mean(
+    extractor: FeatureExtractor, ood: Any, batch_size: int = 256
+) -> np.ndarray:
+    """Returns the mean feature of out-of-distribution examples.
+
+    Args:
+        extractor: The `FeatureExtractor`.
+        ood: As in `measure`.
+        batch_size: Integer, for arrays.
+    """
+    labels = None
+    if hasattr(ood, "shape"):
+        labels = np.zeros(len(ood), "int64")
+    sums, count = 0.0, 0
+    for features, _ in extractor.batches(ood, labels, batch_size):
+        sums = sums + mean_feature(features) * len(features)
+        count += len(features)
+    return sums / count

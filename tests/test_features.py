@@ -4,6 +4,7 @@ import pytest
 
 import nc_keras
 from nc_keras import FeatureExtractor
+from nc_keras.features import is_one_shot
 
 
 def dense(units, **kwargs):
@@ -243,3 +244,258 @@ def test_bad_data(digits):
         nc_keras.measure(model, iter([]))
     with pytest.raises(ValueError, match="label 12 at index 2"):
         nc_keras.measure(model, x[:3], np.array([0, 1, 12]))
+
+
+@pytest.fixture
+def tokens(rng):
+    """A model of sequences whose features are its inputs, and data."""
+    model = keras.Sequential([keras.Input((6, 4)), dense(3, name="head")])
+    x = rng.normal(size=(10, 6, 4)).astype("float32")
+    y = rng.integers(3, size=(10, 6))
+    return model, x, y
+
+
+def test_mask_of_examples(digits, rng):
+    x, y = digits[0][:100], digits[1][:100]
+    extractor = FeatureExtractor(functional())
+    mask = rng.integers(2, size=100)
+    expected = extractor(x, y)[0][mask == 1]
+    for values in (mask, mask == 1, -0.5 * mask, mask[:, None]):
+        features, labels = extractor(x, y, 33, mask=values)
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+        np.testing.assert_array_equal(labels, y[mask == 1])
+    one_hot = np.eye(10)[y]
+    features, labels = extractor(x, one_hot, mask=mask)
+    np.testing.assert_array_equal(labels, one_hot[mask == 1])
+    _, labels = extractor(x, y, mask=mask, ignore_label=3)
+    np.testing.assert_array_equal(labels, y[(mask == 1) & (y != 3)])
+
+
+def test_tokens_with_a_mask(tokens, rng):
+    model, x, y = tokens
+    extractor = FeatureExtractor(model)
+    of_tokens = rng.integers(2, size=(10, 6))
+    of_examples = rng.integers(2, size=10)
+    for mask in (of_tokens, of_tokens[..., None], of_examples):
+        counts = mask == 1
+        if mask.ndim == 1:
+            counts = np.repeat(counts[:, None], 6, axis=1)
+        counts = counts.reshape(10, 6)
+        for targets in (y, y[..., None], np.eye(3)[y]):
+            features, labels = extractor(x, targets, 4, mask=mask)
+            np.testing.assert_array_equal(features, x[counts])
+            wanted = y if targets.shape[-1] != 3 else targets
+            np.testing.assert_array_equal(labels, wanted[counts])
+
+
+def test_ignored_labels_of_tokens(tokens):
+    model, x, y = tokens
+    y = np.where(np.arange(6) < np.arange(10)[:, None], y, -100)
+    extractor = FeatureExtractor(model)
+    features, labels = extractor(x, y, 4, ignore_label=-100)
+    np.testing.assert_array_equal(features, x[y != -100])
+    np.testing.assert_array_equal(labels, y[y != -100])
+    # Nothing is left of the first example.
+    batches = list(extractor.batches(x, y, 1, ignore_label=-100))
+    assert [len(labels) for _, labels in batches] == [1, 2, 3, 4, 5, 6, 6, 6, 6]
+
+
+@pytest.mark.parametrize("kind", ["list", "tf.data"])
+def test_examples_of_weight_zero_are_left_out(kind, tokens, rng):
+    model, x, y = tokens
+    weights = rng.integers(3, size=y.shape) / 2
+    data = [(x[:7], y[:7], weights[:7]), (x[7:], y[7:], weights[7:])]
+    if kind == "tf.data":
+        tf = pytest.importorskip("tensorflow")
+        data = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(7)
+    features, labels = FeatureExtractor(model)(data)
+    np.testing.assert_array_equal(features, x[weights != 0])
+    np.testing.assert_array_equal(labels, y[weights != 0])
+
+
+def test_nothing_is_left(tokens):
+    model, x, y = tokens
+    extractor = FeatureExtractor(model)
+    with pytest.raises(ValueError, match="No example is left to measure"):
+        extractor(x, y, mask=np.zeros(10))
+    with pytest.raises(ValueError, match="ignore_label=1"):
+        extractor(x, np.ones_like(y), ignore_label=1)
+
+
+def test_shapes_that_do_not_fit(tokens, digits):
+    model, x, y = tokens
+    extractor = FeatureExtractor(model)
+    both = r"features of shape \(10, 6, 4\) at 'head', and labels of shape "
+    for labels in (y[:, 0], y[:, :5], y[:, :1]):
+        with pytest.raises(ValueError, match="6 feature vectors.*" + both):
+            extractor(x, labels)
+    with pytest.raises(ValueError, match=r"labels, \(10, 6\), or one value"):
+        extractor(x, y, mask=np.ones((10, 5)))
+    with pytest.raises(ValueError, match=r"mask of shape \(9,\) and labels"):
+        extractor(x, y, mask=np.ones(9))
+    with pytest.raises(ValueError, match="`mask` goes with arrays"):
+        extractor([(x, y)], mask=np.ones(10))
+    with pytest.raises(ValueError, match="needs integer labels; use `mask`"):
+        extractor(x, np.eye(3)[y], ignore_label=0)
+    with pytest.raises(ValueError, match="must be one array.*type dict"):
+        extractor([(x, {"a": y})])
+    x, y = digits[0][:5], digits[1][:5]
+    with pytest.raises(ValueError, match=r"\(5, 12\).*shape \(5, 1, 10\)"):
+        FeatureExtractor(functional())(x, np.eye(10)[y][:, None])
+    with pytest.raises(ValueError, match=r"\(5, 12\).*labels of shape \(4,\)"):
+        FeatureExtractor(functional())([(x, y[:4])])
+
+
+def test_batches_are_those_of_the_data(digits):
+    x, y = digits[0][:100], digits[1][:100]
+    extractor = FeatureExtractor(functional())
+    batches = list(extractor.batches(x, y, batch_size=40))
+    assert [len(labels) for _, labels in batches] == [40, 40, 20]
+    features, labels = extractor(x, y)
+    for i, values in enumerate((features, labels)):
+        joined = np.concatenate([batch[i] for batch in batches])
+        np.testing.assert_allclose(joined, values, atol=1e-6)
+
+
+def test_bfloat16_features_become_float32(digits):
+    keras.config.set_dtype_policy("bfloat16")
+    extractor = FeatureExtractor(functional())
+    features, _ = extractor(digits[0][:5], digits[1][:5])
+    assert features.dtype == extractor.kernel.dtype == np.float32
+    assert extractor.bias.dtype == np.float32
+
+
+def test_one_shot_data(digits):
+    x, y = digits
+    once = [((x, y) for _ in range(1)), iter([(x, y)]), map(tuple, [(x, y)])]
+    assert all(is_one_shot(data) for data in once)
+    again = [x, [(x, y)], Batches(x, y, one_hot=False), None, {"a": x}]
+    assert not any(is_one_shot(data) for data in again)
+    assert not is_one_shot(torch_loader(x, y))
+
+
+class Noise(keras.layers.Layer):
+    """Draws random numbers in inference mode too, and counts its calls."""
+
+    def __init__(self):
+        super().__init__(name="noise")
+        self.seeds = keras.random.SeedGenerator(0)
+        self.count = self.add_weight(initializer="zeros", trainable=False)
+        self.interrupt = False
+
+    def call(self, inputs):
+        if self.interrupt:
+            raise KeyboardInterrupt
+        self.count.assign_add(1.0)
+        return inputs + 0 * keras.random.normal((12,), seed=self.seeds)
+
+
+def trained(digits):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            dense(12),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.Dropout(0.5),
+            Noise(),
+            dense(10, name="top"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.1, 0.9), nc_keras.losses.CE())
+    model.fit(digits[0][:64], digits[1][:64], verbose=0)
+    return model
+
+
+def state(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    values = [keras.ops.convert_to_numpy(v) for v in variables]
+    return [value.tolist() for value in values]
+
+
+def random_states():
+    if keras.backend.backend() != "torch":
+        return [np.random.get_state()[1].tolist()]
+    torch = pytest.importorskip("torch")
+    states = np.random.get_state()[1], torch.get_rng_state().numpy()
+    return [state.tolist() for state in states]
+
+
+def test_measuring_changes_nothing(digits):
+    model = trained(digits)
+    numbers = random_states()
+    optimizer, before = model.optimizer, state(model)
+    for features in (None, "norm", lambda x: model.layers[0](x)):
+        extractor = FeatureExtractor(
+            model, features=features, pooling="flatten"
+        )
+        for _ in range(2):
+            extractor(digits[0][:100], digits[1][:100], batch_size=40)
+    assert random_states() == numbers
+    assert model.optimizer is optimizer
+    assert state(model) == before
+    # A further step of training is the one of a model never measured.
+    keras.utils.set_random_seed(0)
+    other = trained(digits)
+    for twin in (model, other):
+        keras.utils.set_random_seed(1)
+        twin.fit(digits[0][:64], digits[1][:64], verbose=0)
+    assert state(model) == state(other)
+
+
+@pytest.mark.parametrize("where", ["data", "layer", "step"])
+def test_interruption_changes_nothing(where, digits):
+    model = trained(digits)
+    before = state(model)
+    x, y = digits[0][:60], digits[1][:60]
+    extractor = FeatureExtractor(model)
+    if where == "layer":
+        model.get_layer("noise").interrupt = True
+        data = [(x, y)]
+    elif where == "step":
+        expected = extractor(x, y)[0]
+        data = [(x, y)]
+        interrupt_after_step(extractor)
+    else:
+        data = interrupted(x, y)
+    with pytest.raises(KeyboardInterrupt):
+        extractor(data)
+    assert state(model) == before
+    assert not any("call" in vars(layer) for layer in model.layers)
+    model.get_layer("noise").interrupt = False
+    features = FeatureExtractor(model)(x, y)[0]
+    if where == "step":
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+    model.fit(x, y, verbose=0)
+
+
+def interrupted(x, y):
+    yield x, y
+    raise KeyboardInterrupt
+
+
+def interrupt_after_step(extractor):
+    """The step has run, and what it returned is lost."""
+    compiled = extractor._forward._compiled
+    step = compiled.predict_function
+
+    def interrupt(*args):
+        step(*args)
+        raise KeyboardInterrupt
+
+    compiled.predict_function = interrupt
+
+
+def test_generator_that_is_not_exhausted_leaves_the_model_alone(digits):
+    model = trained(digits)
+    before = state(model)
+    batches = FeatureExtractor(model).batches(*digits, batch_size=10)
+    next(batches)
+    # Training between two batches is seen by the next one.
+    head = model.get_layer("top")
+    assert "call" not in vars(head) and state(model) == before
+    model.set_weights([0 * weight for weight in model.get_weights()])
+    features, _ = next(batches)
+    assert not features.any()
+    batches.close()
+    assert "call" not in vars(head)

@@ -13,6 +13,7 @@ from nc_keras.callbacks.neural_collapse import log_key
 from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
 from nc_keras.callbacks.terminal_phase import TerminalPhase
+from nc_keras.measurement import MEMORY
 from nc_keras.metrics.registry import METRICS
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
@@ -27,7 +28,8 @@ class NCTensorBoard(NeuralCollapse):
 
     * `log_dir/train` and `log_dir/validation`: the scalars `nc/<tag>`,
       `loss`, `error` (as measured, in inference mode), `learning_rate` and
-      `terminal_phase`, with the number of finished epochs as step; loss and
+      `terminal_phase`, with the number of finished epochs as step, and
+      `running/<tag>` where `RunningCollapse` comes before; loss and
       error of the terminal phase once more, so that their curves are marked
       there; images of the cosines of the class means and of the head, in
       which a simplex ETF is white off the diagonal; the singular values of
@@ -58,6 +60,9 @@ class NCTensorBoard(NeuralCollapse):
             `10`.
         hparams: Dictionary of settings (numbers, strings, booleans) to show
             beside those that are found: loss, head, optimizer and the like.
+        metrics: As in `NeuralCollapse`.
+        memory: As in `NeuralCollapse`.
+        ignore_label: As in `NeuralCollapse`.
 
     Raises:
         OSError: If `log_dir` cannot be written to.
@@ -89,9 +94,25 @@ class NCTensorBoard(NeuralCollapse):
         stop_after: int | None = None,
         images_every: int = 10,
         hparams: dict[str, Any] | None = None,
+        metrics: Iterable[str] | None = None,
+        memory: int = MEMORY,
+        ignore_label: int | None = None,
     ):
+        if metrics is not None:
+            # The terminal phase is told by the accuracy.
+            metrics = [metrics] if isinstance(metrics, str) else metrics
+            metrics = [*metrics, "accuracy"]
         super().__init__(
-            x, y, validation_data, epochs, head, batch_size, missing
+            x,
+            y,
+            validation_data,
+            epochs,
+            head,
+            batch_size,
+            missing,
+            metrics,
+            memory,
+            ignore_label,
         )
         self.log_dir = pathlib.Path(log_dir)
         self.images_every = images_every
@@ -157,7 +178,7 @@ class NCTensorBoard(NeuralCollapse):
             self._has_settings = True
         self._write_scalars(step, logs)
         self._rows.write({"epoch": step, **logs})
-        if "nc1" in logs:
+        if any(log_key(tag) in logs for tag in METRICS):
             self._last_measured = step
             if step >= self._next_image:
                 self._write_geometry(step)
@@ -239,10 +260,11 @@ class NCTensorBoard(NeuralCollapse):
                 for tag, value in marked.items():
                     scalars[f"terminal_phase/{tag}"] = value
             writer.scalars(step, scalars)
-        self._writers[""].scalars(
-            step,
-            {key: logs[key] for key in ("learning_rate", "terminal_phase")},
-        )
+        scalars = {k: logs[k] for k in ("learning_rate", "terminal_phase")}
+        for key, value in logs.items():
+            if key.startswith("running_"):
+                scalars["running/" + key.removeprefix("running_")] = value
+        self._writers[""].scalars(step, scalars)
 
     def _write_geometry(self, step):
         self._last_drawn = step

@@ -1,5 +1,4 @@
 import contextlib
-import dataclasses
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -11,13 +10,16 @@ from nc_keras.callbacks.schedule import measured_epochs
 from nc_keras.features import FeatureExtractor
 from nc_keras.features import validate_lengths
 from nc_keras.labels import class_labels
+from nc_keras.measurement import MEMORY
+from nc_keras.measurement import FeatureSource
+from nc_keras.measurement import measurement_of
 from nc_keras.metrics.class_statistics import NonFiniteError
-from nc_keras.metrics.collapse_metrics import evaluate_in_float64
-from nc_keras.metrics.collapse_metrics import last_layer
-from nc_keras.metrics.collapse_metrics import present_classes
+from nc_keras.metrics.gathering import present_classes
 from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.metrics.registry import METRICS
+from nc_keras.processes import all_gather
 
-# The arrays of a LastLayer but for the examples.
+# The arrays of a LastLayer that are kept with a checkpoint.
 _KEPT = ("means", "variances", "counts", "kernel", "classes", "train_means")
 _PREFIXES = {"training": "", "validation": "val_"}
 
@@ -50,13 +52,19 @@ class NeuralCollapse(keras.callbacks.Callback):
         head: As in `nc_keras.measure`.
         batch_size: Integer, for arrays. Defaults to `256`.
         missing: As in `nc_keras.metrics.collapse_metrics`.
+        metrics: As in `nc_keras.metrics.collapse_metrics`, but for those of
+            one value a class: `logs` hold numbers.
+        memory: As in `nc_keras.measure`.
+        ignore_label: As in `nc_keras.measure`.
+        across_processes: As in `nc_keras.measure`: whether all data here are
+            the share of this process.
 
     Attributes:
         train_means: Array of shape `(C, D)`, the class means of the training
             data at the last measurement.
         layers: Dictionary with that measurement's
-            `nc_keras.metrics.LastLayer`, without the examples, under `""` for
-            the training data and `"val_"` for the validation data.
+            `nc_keras.metrics.LastLayer` under `""` for the training data and
+            `"val_"` for the validation data.
 
     Example:
 
@@ -78,9 +86,17 @@ class NeuralCollapse(keras.callbacks.Callback):
         head: Any = None,
         batch_size: int = 256,
         missing: str = "raise",
+        metrics: Iterable[str] | None = None,
+        memory: int = MEMORY,
+        ignore_label: int | None = None,
+        across_processes: bool = False,
     ):
         super().__init__()
         measured_epochs(epochs, epochs=1)
+        self.metrics = _validate_metrics(metrics)
+        self.memory = memory
+        self.ignore_label = ignore_label
+        self.across_processes = across_processes
         self.x = x
         self.y = y
         self.validation_data = validation_data
@@ -105,7 +121,7 @@ class NeuralCollapse(keras.callbacks.Callback):
         if self.model.built:
             self._find_features()
         for name, (x, y) in self._data().items():
-            if y is not None:
+            if y is not None and not self.across_processes:
                 with _about(name):
                     self._validate_labels(validate_lengths(x, y))
 
@@ -121,7 +137,7 @@ class NeuralCollapse(keras.callbacks.Callback):
         """Goes on where `get_state()` was called."""
         self.train_means = state["train_means"]
         self.layers = {
-            prefix: LastLayer(within_variance=None, **values)
+            prefix: LastLayer(**values)
             for prefix, values in state["layers"].items()
         }
 
@@ -163,9 +179,13 @@ class NeuralCollapse(keras.callbacks.Callback):
         return data
 
     def _validate_labels(self, y):
-        classes = None
-        if self._extractor is not None:
-            classes = self._extractor.kernel.shape[1]
+        if self._extractor is None:
+            return
+        classes = self._extractor.kernel.shape[1]
+        if y.ndim > 1 and y.shape[-1] not in (1, classes):
+            y = y.reshape(-1)  # of tokens
+        if self.ignore_label is not None and y.ndim == 1:
+            y = y[y != self.ignore_label]
         labels, classes = class_labels(y, classes)
         present_classes(np.bincount(labels, minlength=classes), self.missing)
 
@@ -174,23 +194,52 @@ class NeuralCollapse(keras.callbacks.Callback):
             self._extractor = FeatureExtractor(self.model, self.head)
 
     def _measure(self, x, y, prefix):
-        features, labels = self._extractor(x, y, self.batch_size)
-        layer = last_layer(
-            features,
-            labels,
-            self._extractor.kernel,
-            self._extractor.bias,
+        metrics = self.metrics
+        if metrics is not None and not prefix:
+            metrics = [t for t in metrics if "train_means" not in _needs(t)]
+        source = FeatureSource(
+            self._extractor,
+            x,
+            y,
+            self.batch_size,
+            self.memory,
+            may_be_empty=self.across_processes,
+            ignore_label=self.ignore_label,
+        )
+        measurement = measurement_of(
+            self._extractor,
+            source,
             train_means=self.train_means if prefix else None,
             missing=self.missing,
+            metrics=metrics,
+            gather=all_gather if self.across_processes else None,
         )
         if not prefix:
-            self.train_means = layer.examples.means
-        values = evaluate_in_float64(layer)
-        # The features themselves are not kept until the next measurement.
-        self.layers[prefix] = dataclasses.replace(
-            layer, examples=None, within_variance=None
-        )
+            self.train_means = measurement.class_means
+        self.layers[prefix] = measurement.layer
+        values = measurement.values()
         return {prefix + log_key(tag): v for tag, v in values.items()}
+
+
+def _validate_metrics(metrics):
+    if metrics is None:
+        return None
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    fit = [
+        tag
+        for tag, m in METRICS.items()
+        if not m.per_class and "ood" not in m.needs
+    ]
+    unfit = [tag for tag in metrics if tag not in fit]
+    if unfit or not metrics:
+        raise ValueError(
+            f"The metrics to log are of: {', '.join(fit)}. Received: {unfit}."
+        )
+    return metrics
+
+
+def _needs(tag):
+    return METRICS[tag].needs
 
 
 @contextlib.contextmanager

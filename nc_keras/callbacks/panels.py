@@ -38,6 +38,7 @@ PANELS = {
 
 _BELOW = np.array([33, 102, 172])  # blue
 _ABOVE = np.array([178, 24, 43])  # red
+_MOST = 512  # classes in an image
 _UNDEFINED = np.array([128, 128, 128])  # grey
 
 
@@ -51,14 +52,16 @@ def cosine_image(rows: np.ndarray, size: int = 320) -> np.ndarray:
     Returns:
         A uint8 array of shape `(pixels, pixels, 3)`, at least one pixel a
         pair. Red cosines are above `-1 / (C - 1)`, blue ones below, and grey
-        ones not defined.
+        ones not defined. Of more than 512 classes so many are drawn, evenly
+        spread.
     """
-    cosines = geometry.cosines(rows)
     simplex = -1 / (len(rows) - 1)
+    shown = np.linspace(0, len(rows) - 1, min(len(rows), _MOST)).astype(int)
+    cosines = geometry.cosines(rows[shown])
     # Each side has its own scale: full colour at 1 and at -1.
     above = np.clip((cosines - simplex) / (1 - simplex), 0, 1)[..., None]
     below = np.clip((simplex - cosines) / max(1 + simplex, 1e-9), 0, 1)
     pixels = 255 + above * (_ABOVE - 255) + below[..., None] * (_BELOW - 255)
     pixels = np.where(np.isnan(cosines)[..., None], _UNDEFINED, pixels)
-    repeat = max(size // len(rows), 1)
+    repeat = max(size // len(shown), 1)
     return pixels.astype("uint8").repeat(repeat, axis=0).repeat(repeat, axis=1)

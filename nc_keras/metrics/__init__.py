@@ -5,6 +5,14 @@ from nc_keras.metrics import nc3  # isort: skip
 from nc_keras.metrics import nc4  # isort: skip
 from nc_keras.metrics import nc0  # isort: skip
 from nc_keras.metrics import accuracy  # isort: skip
+from nc_keras.metrics import linguistic  # isort: skip
+from nc_keras.metrics import vci  # isort: skip
+from nc_keras.metrics import hyperspherical_uniformity  # isort: skip
+from nc_keras.metrics import softmax_code  # isort: skip
+from nc_keras.metrics import subspace  # isort: skip
+from nc_keras.metrics import nc5  # isort: skip
+from nc_keras.metrics import per_class  # isort: skip
+from nc_keras.metrics import neco
 from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.metrics.collapse_metric import CollapseMetric
@@ -12,16 +20,22 @@ from nc_keras.metrics.collapse_metrics import collapse_metrics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
 from nc_keras.metrics.last_layer import LastLayer
 from nc_keras.metrics.registry import METRICS
+from nc_keras.metrics.registry import Metric
 from nc_keras.metrics.registry import metric
+from nc_keras.metrics.running_statistics import RunningStatistics
 
 __all__ = [
     "METRICS",
     "ClassStatistics",
     "CollapseMetric",
     "LastLayer",
+    "Metric",
     "NonFiniteError",
+    "RunningStatistics",
     "accuracy",
     "collapse_metrics",
+    "hyperspherical_uniformity",
+    "linguistic",
     "metric",
     "metrics_from_statistics",
     "nc0",
@@ -29,4 +43,10 @@ __all__ = [
     "nc2",
     "nc3",
     "nc4",
+    "nc5",
+    "neco",
+    "per_class",
+    "softmax_code",
+    "subspace",
+    "vci",
 ]

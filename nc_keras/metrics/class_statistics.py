@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from nc_keras import geometry
 from nc_keras.labels import class_labels
+from nc_keras.metrics.examples import blocks
 
-_BLOCK = 4096  # rows that are cast to float64 at a time
 _GEMM_CLASSES = 256  # up to here a one-hot product beats sorting
 
 
@@ -88,25 +88,12 @@ class ClassStatistics:
         """
         labels, num_classes = class_labels(labels, num_classes)
         features = validate_features(features, labels)
-        counts = np.bincount(labels, minlength=num_classes)
-        sums = np.zeros((num_classes, features.shape[1]))
+        accumulator = Accumulator(num_classes, scatter)
         for rows, block in blocks(features):
-            _add_class_sums(sums, block, labels[rows])
-        _check_finite(sums, features)
-        means = sums / np.maximum(counts, 1)[:, None]
-        squares = np.zeros(num_classes)
-        products = np.zeros((features.shape[1],) * 2) if scatter else None
-        for rows, block in blocks(features):
-            residuals = block - means[labels[rows]]
-            squares += np.bincount(
-                labels[rows],
-                np.einsum("nd,nd->n", residuals, residuals),
-                num_classes,
-            )
-            if scatter:
-                products += residuals.T @ residuals
-        return cls(counts, means, squares, products)
+            accumulator.update(block, labels[rows])
+        return accumulator.statistics()
 
+    @np.errstate(invalid="ignore", over="ignore")
     def merge(self, other: ClassStatistics) -> ClassStatistics:
         """Returns the statistics of the examples of both.
 
@@ -116,6 +103,7 @@ class ClassStatistics:
         Raises:
             ValueError: If the shapes differ.
         """
+        validate_statistics(other)
         if self.means.shape != other.means.shape:
             raise ValueError(
                 "Only statistics of the same classes and dimension can be "
@@ -139,34 +127,147 @@ class ClassStatistics:
             scatter=scatter,
         )
 
-    def within_variance(self, directions: np.ndarray) -> np.ndarray:
-        """`v' Sigma_W v` for each row `v` of `directions`.
 
-        Args:
-            directions: Array of shape `(k, D)`.
+class Accumulator:
+    """Gathers `ClassStatistics` from blocks of examples, in place.
 
-        Returns:
-            A float64 array of shape `(k,)`.
+    Each class is centred at its first example before anything is squared:
+    no sum is then larger than the number of examples times what is left when
+    the mean is known, and in float64 the shift to the mean costs no digit
+    that matters. A block costs what its examples cost, however many classes
+    there are.
+
+    Args:
+        num_classes: Integer, or `None` to go by the largest label so far.
+        scatter: Boolean, whether to gather the `(D, D)` scatter.
+
+    Attributes:
+        examples: Integer, how many there were.
+        scatter: The `(D, D)` scatter about the references, or `None`.
+        scatter_wanted: Boolean, whether it is gathered.
+    """
+
+    def __init__(self, num_classes: int | None = None, scatter: bool = False):
+        self.num_classes = num_classes
+        self.scatter = None
+        self.scatter_wanted = scatter
+        self._counts = None
+        self.examples = self._invalid = 0
+        self._first_invalid = None
+
+    @np.errstate(invalid="ignore", over="ignore")
+    def update(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Adds a block of float64 features and valid integer labels."""
+        self._make_room(labels, features.shape[1])
+        self._note_references(features, labels)
+        residuals = features - self._references[labels]
+        squares = np.einsum("nd,nd->n", residuals, residuals)
+        self._note_invalid(features, squares)
+        classes = len(self._counts)
+        self._counts += np.bincount(labels, minlength=classes)
+        self._squares += np.bincount(labels, squares, classes)
+        _add_class_sums(self._sums, residuals, labels)
+        if self.scatter is not None:
+            self.scatter += residuals.T @ residuals
+
+    def gather_scatter(
+        self, blocks_so_far: Iterable[tuple[np.ndarray, np.ndarray]]
+    ) -> None:
+        """From now on gathers the scatter too, of earlier blocks as well."""
+        self.scatter_wanted = True
+        for features, labels in blocks_so_far:
+            residuals = features - self._references[labels]
+            if self.scatter is None:
+                self.scatter = np.zeros((residuals.shape[1],) * 2)
+            self.scatter += residuals.T @ residuals
+
+    @np.errstate(invalid="ignore", over="ignore")
+    def statistics(self) -> ClassStatistics:
+        """The statistics of all blocks.
+
+        Raises:
+            NonFiniteError: If a feature is NaN or infinite.
         """
-        products = np.einsum("kd,kd->k", directions @ self.scatter, directions)
-        return np.maximum(products, 0.0) / self.counts.sum()
+        if self._invalid:
+            raise NonFiniteError(
+                "Features must be finite. Received: NaN or infinity in "
+                f"{self._invalid} of {self.examples} examples, first in "
+                f"example {self._first_invalid}."
+            )
+        shifts = self._sums / np.maximum(self._counts, 1)[:, None]
+        lost = np.einsum("cd,cd->c", self._sums, shifts)
+        scatter = None
+        if self.scatter is not None:
+            scatter = self.scatter - self._sums.T @ shifts
+        return ClassStatistics(
+            counts=self._counts.copy(),
+            means=self._references + shifts,
+            squares=np.maximum(self._squares - lost, 0.0),
+            scatter=scatter,
+        )
+
+    def _make_room(self, labels, dim):
+        classes = self.num_classes or int(labels.max()) + 1
+        if self._counts is None:
+            self._counts = np.zeros(classes, "int64")
+            self._squares = np.zeros(classes)
+            self._references = np.zeros((classes, dim))
+            self._sums = np.zeros((classes, dim))
+            if self.scatter_wanted:
+                self.scatter = np.zeros((dim, dim))
+        more = classes - len(self._counts)
+        if more > 0:
+            self._counts, self._squares, self._references, self._sums = (
+                np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)])
+                for a in (
+                    self._counts,
+                    self._squares,
+                    self._references,
+                    self._sums,
+                )
+            )
+
+    def _note_references(self, features, labels):
+        new = np.flatnonzero(self._counts[labels] == 0)
+        if new.size:
+            classes, first = np.unique(labels[new], return_index=True)
+            self._references[classes] = features[new[first]]
+
+    def _note_invalid(self, features, squares):
+        if not np.isfinite(squares).all():
+            invalid = np.flatnonzero(~np.isfinite(features).all(axis=1))
+            if invalid.size and self._first_invalid is None:
+                self._first_invalid = self.examples + invalid[0]
+            self._invalid += invalid.size
+        self.examples += len(features)
 
 
-def blocks(features: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields slices of rows and their features as float64."""
-    for start in range(0, len(features), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        yield rows, features[rows].astype("float64")
+def validate_statistics(
+    statistics: Any, scatter: bool = False
+) -> ClassStatistics:
+    """Returns `ClassStatistics`, or says what they lack.
+
+    Args:
+        statistics: The `ClassStatistics`.
+        scatter: Boolean, whether they need a scatter.
+    """
+    if not isinstance(statistics, ClassStatistics):
+        raise ValueError(
+            "Statistics must be `nc_keras.metrics.ClassStatistics`. "
+            f"Received: statistics of type {type(statistics).__name__}."
+        )
+    if scatter and statistics.scatter is None:
+        raise ValueError(
+            "The statistics carry no scatter matrix. Make them with "
+            "`ClassStatistics.from_features(..., scatter=True)`. "
+            "Received: statistics.scatter=None."
+        )
+    return statistics
 
 
 def validate_features(features: Any, labels: np.ndarray) -> np.ndarray:
     """Returns features of shape `(N, D)`, or says why they are not."""
-    features = np.asarray(features)
-    if features.dtype.kind in "cOSUMm":
-        raise ValueError(
-            "Features must be real numbers. "
-            f"Received: features of dtype {features.dtype}."
-        )
+    features = geometry.real_array(features, "Features")
     if features.ndim != 2 or not features.size:
         raise ValueError(
             "Features must be an array of shape (N, D) with N, D > 0. "
@@ -180,23 +281,12 @@ def validate_features(features: Any, labels: np.ndarray) -> np.ndarray:
     return features
 
 
-def _add_class_sums(sums, block, labels):
+def _add_class_sums(sums, rows, labels):
     num_classes = len(sums)
     if num_classes <= _GEMM_CLASSES:
         one_hot = labels == np.arange(num_classes)[:, None]
-        with np.errstate(invalid="ignore"):
-            sums += one_hot.astype("float64") @ block
+        sums += one_hot.astype("float64") @ rows
         return
     order = np.argsort(labels, kind="stable")
     classes, starts = np.unique(labels[order], return_index=True)
-    sums[classes] += np.add.reduceat(block[order], starts, axis=0)
-
-
-def _check_finite(sums, features):
-    if np.isfinite(sums).all():
-        return
-    rows = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    raise NonFiniteError(
-        "Features must be finite. Received: NaN or infinity in "
-        f"{len(rows)} of {len(features)} examples, first in example {rows[0]}."
-    )
+    sums[classes] += np.add.reduceat(rows[order], starts, axis=0)

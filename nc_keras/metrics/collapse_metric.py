@@ -1,3 +1,5 @@
+import functools
+import itertools
 from typing import Any
 
 import keras
@@ -8,8 +10,11 @@ from nc_keras import geometry
 from nc_keras.labels import one_hot_rows
 from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
+from nc_keras.metrics.gathering import available
+from nc_keras.metrics.gathering import evaluate
+from nc_keras.metrics.gathering import with_principal_variances
 from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.registry import evaluate
+from nc_keras.metrics.registry import select
 from nc_keras.metrics.registry import tags
 
 
@@ -20,6 +25,8 @@ class CollapseMetric(keras.metrics.Metric):
     The state lives on the device and takes `O(C D + D^2)` memory, whatever
     the number of examples. Each class is centred at a reference point, the
     mean of the first batch that holds it, before anything is squared.
+    Replicas of a distribution strategy keep a state each, which `result()`
+    merges.
 
     Outside a compiled function `result()` ends in float64. Inside one, as a
     metric of `model.compile()`, it is computed on the device in the metric's
@@ -124,10 +131,12 @@ class CollapseMetric(keras.metrics.Metric):
                 "No example was given to `update_state()`, so there are no "
                 "statistics."
             )
-        counts, references, sums, squares, scatter = (
-            ops.convert_to_numpy(variable).astype("float64")
-            for variable in self.variables
+        state = zip(*map(_of_replicas, self.variables), strict=True)
+        return functools.reduce(
+            ClassStatistics.merge, itertools.starmap(self._statistics, state)
         )
+
+    def _statistics(self, counts, references, sums, squares, scatter):
         if not np.isfinite(scatter).all():
             raise ValueError(
                 "A feature was NaN or infinite, or a label was not in "
@@ -161,7 +170,8 @@ class CollapseMetric(keras.metrics.Metric):
         ):  # A tensor of a function being compiled has no value yet.
             return self._result_on_device(kernel)
         if not (counts > 0).all() or not np.isfinite(scatter).all():
-            have = [] if kernel is None else ["kernel"]
+            have = ["scatter", "principal_variances"]
+            have += [] if kernel is None else ["kernel"]
             return dict.fromkeys(tags(*have), float("nan"))
         if kernel is not None:
             kernel = ops.convert_to_numpy(kernel)
@@ -180,22 +190,20 @@ class CollapseMetric(keras.metrics.Metric):
         scatter = self.scatter - ops.matmul(ops.transpose(self.sums), shifts)
         squares = self.squares - ops.sum(self.sums * shifts, axis=1)
 
-        def within_variance(directions):
-            products = ops.matmul(directions, scatter)
-            return ops.sum(products * directions, axis=1) / ops.sum(counts)
-
         layer = LastLayer(
             means=self.references + shifts,
             variances=squares / counts,
             counts=counts,
-            within_variance=within_variance,
+            scatter=scatter / ops.sum(counts),
             kernel=None if kernel is None else ops.transpose(kernel),
             xp=ops,
         )
+        layer = with_principal_variances(layer)
+        values = evaluate(layer, select(None, available(layer)))
         seen = ops.all(self.counts > 0)
         return {
             tag: ops.where(seen, value, float("nan"))
-            for tag, value in evaluate(layer).items()
+            for tag, value in values.items()
         }
 
     def _one_hot(self, y_true, features):
@@ -210,3 +218,13 @@ class CollapseMetric(keras.metrics.Metric):
         outputs = ops.zeros_like(features[:, :1])
         outputs = ops.repeat(outputs, self.num_classes, axis=1)
         return one_hot_rows(ops.convert_to_tensor(y_true), outputs)
+
+
+def _of_replicas(variable):
+    """The values of a variable on each replica of TensorFlow's strategies.
+
+    Each replica has reference points of its own: their sums do not add up.
+    """
+    parts = getattr(variable.value, "values", None)
+    parts = parts if isinstance(parts, tuple) else (variable,)
+    return [ops.convert_to_numpy(part).astype("float64") for part in parts]

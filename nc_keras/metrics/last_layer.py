@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
 
-from nc_keras.metrics.class_statistics import blocks
+from nc_keras.blas import one_thread
+
+_BLOCK = 4096  # rows of a tall matrix that are factorised at a time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,37 +23,56 @@ class LastLayer:
         means: `(C, D)`, the class means.
         variances: `(C,)`, the mean of `||h - mu_c||^2` over each class.
         counts: `(C,)`, the examples of each class.
-        within_variance: Function from directions `(k, D)` to
-            `v' Sigma_W v`, `(k,)`.
         kernel: `(C, D)`, one row of the head's weights a class, or `None`.
+        bias: `(C,)`, or zero.
         classes: The rows of `kernel` that `means` belong to, where not every
             class has examples, else `None`.
-        xp: `numpy` or `keras.ops`.
-        examples: The `Examples` behind the statistics, or `None`.
+        scatter: `(D, D)`, `Sigma_W`, or `None` where it was not gathered.
+        principal_variances: `(r,)`, `v' Sigma_W v` for the principal
+            directions `v` of the class means.
         train_means: `(C, D)`, where the examples are not the ones that the
-            network was trained on, else `None`.
+            network was trained on, else `None`. Rows of NaN are classes that
+            the training set lacks.
+        ood_mean: `(D,)`, the mean of out-of-distribution features, or `None`.
+        xp: `numpy` or `keras.ops`.
     """
 
     means: Any
     variances: Any
     counts: Any
-    within_variance: Callable[[Any], Any]
     kernel: Any = None
+    bias: Any = 0.0
     classes: Any = None
-    xp: Any = np
-    examples: Examples | None = None
+    scatter: Any = None
+    principal_variances: Any = None
     train_means: Any = None
+    ood_mean: Any = None
+    xp: Any = np
 
     @property
     def num_classes(self) -> int:
         return self.means.shape[0]
+
+    @property
+    def dim(self) -> int:
+        return self.means.shape[1]
 
     @cached_property
     def centered_means(self) -> Any:
         """`M`: the class means minus the mean of the class means."""
         return self.means - self.xp.mean(self.means, axis=0)
 
-    @property
+    @cached_property
+    def mean_norms(self) -> Any:
+        """`(C,)`, the norms of the rows of `M`."""
+        return self.xp.sqrt(self.xp.sum(self.centered_means**2, axis=1))
+
+    @cached_property
+    def weight_norms(self) -> Any:
+        """`(C,)`, the norms of the rows of `kernel_of_means`."""
+        return self.xp.sqrt(self.xp.sum(self.kernel_of_means**2, axis=1))
+
+    @cached_property
     def kernel_of_means(self) -> Any:
         """The rows of `kernel` that belong to the rows of `means`."""
         if self.classes is None:
@@ -66,8 +86,12 @@ class LastLayer:
         `r = min(C - 1, D)` is the rank that `M` can have; a C-th singular
         value is rounding.
         """
-        _, s, vt = self.xp.linalg.svd(self.centered_means, full_matrices=False)
-        rank = min(self.num_classes - 1, self.means.shape[1])
+        rows = self.centered_means
+        with one_thread():
+            if self.xp is np and self.num_classes > 2 * self.dim:
+                rows = triangular_factor(rows)
+            _, s, vt = self.xp.linalg.svd(rows, full_matrices=False)
+        rank = min(self.num_classes - 1, self.dim)
         return s[:rank], vt[:rank]
 
     @property
@@ -77,44 +101,26 @@ class LastLayer:
         epsilon = np.finfo(keras.backend.standardize_dtype(size.dtype)).eps
         return size * float(epsilon) * max(self.means.shape)
 
+    def within_variance(self, directions: Any) -> Any:
+        """`v' Sigma_W v` for each row `v` of `directions`, `(k, D)`."""
+        products = self.xp.matmul(directions, self.scatter) * directions
+        return self.xp.maximum(self.xp.sum(products, axis=1), 0.0)
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Examples:
-    """Features and labels, and what head and class means make of them.
 
-    Attributes:
-        features: `(N, D)`, of any float dtype.
-        labels: `(N,)`, int64.
-        means: `(C, D)`, float64, the class means among which the nearest is
-            sought: the train means. Rows of NaN are classes without any.
-        kernel: `(C, D)`, float64, or `None`.
-        bias: `(C,)`, float64, or zero.
+def triangular_factor(rows: np.ndarray) -> np.ndarray:
+    """Returns `R` with `R'R = A'A`, without squaring the condition of `A`.
+
+    Blocks of rows are factorised one after the other, so that a tall matrix
+    takes no memory but its own.
+
+    Args:
+        rows: `A`, of shape `(n, D)` with `n >= D`.
+
+    Returns:
+        An array of shape `(D, D)`.
     """
-
-    features: np.ndarray
-    labels: np.ndarray
-    means: np.ndarray
-    kernel: np.ndarray | None = None
-    bias: np.ndarray | float = 0.0
-
-    @cached_property
-    def decisions(self) -> np.ndarray:
-        """`argmax_c w_c h + b_c` of each example, shape `(N,)`."""
-        return self._argmax(self.kernel, self.bias, 0.0)
-
-    @cached_property
-    def nearest_means(self) -> np.ndarray:
-        """`argmin_c ||h - mu_c||` of each example, shape `(N,)`."""
-        present = np.flatnonzero(np.isfinite(self.means).all(axis=1))
-        # Centred first: a common offset would swamp the distances.
-        center = self.means[present].mean(axis=0)
-        means = self.means[present] - center
-        half_squares = 0.5 * np.sum(means**2, axis=1)
-        return present[self._argmax(means, -half_squares, center)]
-
-    def _argmax(self, weights, bias, center):
-        classes = [
-            np.argmax((block - center) @ weights.T + bias, axis=1)
-            for _, block in blocks(self.features)
-        ]
-        return np.concatenate(classes)
+    factor = rows[:0]
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        factor = np.linalg.qr(np.concatenate([factor, block]), mode="r")
+    return factor

@@ -3,7 +3,8 @@
 from typing import Any
 
 from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.nc2 import etf_distance
+from nc_keras.metrics.nc2 import chord
+from nc_keras.metrics.nc2 import product_along_simplex
 from nc_keras.metrics.registry import metric
 
 
@@ -20,5 +21,11 @@ def nc3(layer: LastLayer) -> Any:
 @metric("nc3_duality", "kernel")
 def nc3_duality(layer: LastLayer) -> Any:
     """Distance of `W M'` to the simplex ETF, of Zhu et al. 2021."""
-    means = layer.xp.transpose(layer.centered_means)
-    return etf_distance(layer.kernel_of_means @ means, layer.xp)
+    xp = layer.xp
+    weights, means = layer.kernel_of_means, layer.centered_means
+    weights = weights / xp.sqrt(xp.sum(weights**2))
+    means = means / xp.sqrt(xp.sum(means**2))
+    shift = xp.mean(weights, axis=0)
+    along, across = product_along_simplex(weights - shift, means, xp)
+    shifts = layer.num_classes * xp.sum(xp.matmul(means, shift) ** 2)
+    return chord(along, across + shifts, xp)

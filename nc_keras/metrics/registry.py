@@ -1,36 +1,150 @@
 """The metrics by tag. A new one is a function with `@metric` in a file."""
 
+from __future__ import annotations
+
+import dataclasses
+import difflib
 from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
-from nc_keras.metrics.last_layer import LastLayer
+OVER = ("layer", "pairs", "weight_pairs", "examples")
+_NEEDS = {
+    "kernel": "the head's weights",
+    "means": "the class means",
+    "train_means": "the class means of the training set, `train_means`",
+    "scatter": "the within-class covariance",
+    "principal_variances": "variances along the directions of the means",
+    "ood": "features of out-of-distribution data, `ood`",
+}
 
-_NEEDS = ("kernel", "examples", "train_means")
-METRICS: dict[str, tuple[Callable[[LastLayer], Any], frozenset[str]]] = {}
 
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric: a function of the last layer, of pairs, or of examples.
 
-def metric(tag: str, *needs: str) -> Callable[[Callable], Callable]:
-    """Registers a function of `LastLayer` as the metric `tag`.
-
-    Args:
+    Attributes:
         tag: String, the key of the value wherever it is reported.
-        *needs: Attributes of `LastLayer` without which the metric is left
-            out: `"kernel"`, `"examples"`, `"train_means"`.
+        function: Of a `LastLayer`, of `Pairs` or of `Examples`.
+        over: `"layer"`, `"pairs"`, `"weight_pairs"` or `"examples"`, see
+            `metric`.
+        reduce: What is made of the values of pairs or examples, see `metric`.
+        needs: What it cannot do without, see `metric`.
+        default: Boolean, whether it is measured unless others are chosen.
     """
 
+    tag: str
+    function: Callable[[Any], Any]
+    over: str = "layer"
+    reduce: str = "mean"
+    needs: frozenset[str] = frozenset()
+    default: bool = True
+
+    @property
+    def per_class(self) -> bool:
+        """Whether the value is an array with one entry a class."""
+        return self.tag.startswith("per_class_")
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def metric(
+    tag: str,
+    *needs: str,
+    over: str = "layer",
+    reduce: str = "mean",
+    default: bool = True,
+) -> Callable[[Callable], Callable]:
+    """Registers a function as the metric `tag`.
+
+    Args:
+        tag: String, the key of the value wherever it is reported. Those of
+            one value a class begin with `per_class_`.
+        *needs: What it cannot do without: `"kernel"`, `"means"` (of examples
+            only: the final class means), `"train_means"`, `"scatter"`,
+            `"ood"`. Where that is lacking, the metric is left out.
+        over: `"layer"` for a function of a `LastLayer`. `"pairs"` for an
+            elementwise function of `Pairs`, whose values are reduced over all
+            pairs of classes with examples; `"weight_pairs"` if it is of the
+            head alone, over all classes. `"examples"` for a function of
+            `Examples` that returns one value an example.
+        reduce: `"mean"`; or `"variance"`, for pairs; or `"classes"`, for
+            examples, the mean of each class.
+        default: Boolean, whether it is measured unless others are chosen.
+    """
+    if over not in OVER or not set(needs) <= set(_NEEDS):
+        raise ValueError(
+            f"`over` must be one of {OVER}, `needs` of {tuple(_NEEDS)}. "
+            f"Received: over={over!r}, needs={needs}."
+        )
+
     def register(function):
-        METRICS[tag] = (function, frozenset(needs))
+        METRICS[tag] = Metric(
+            tag, function, over, reduce, frozenset(needs), default
+        )
         return function
 
     return register
 
 
+def select(
+    metrics: str | Iterable[str] | None, have: Iterable[str]
+) -> list[Metric]:
+    """Returns the metrics to measure.
+
+    Args:
+        metrics: Tags; or `None` for the default ones, or `"all"`, of which
+            those that lack what they need are left out.
+        have: What there is of what metrics need.
+
+    Raises:
+        ValueError: If a tag is not known, or what it needs is not there.
+    """
+    have = set(have)
+    is_all = isinstance(metrics, str) and metrics == "all"
+    if metrics is None or is_all:
+        return [
+            m
+            for m in METRICS.values()
+            if m.needs <= have and (is_all or m.default)
+        ]
+    tags = _listed(metrics)
+    if not tags:
+        raise ValueError("At least one metric is needed. Received: metrics=[].")
+    for tag in tags:
+        _validate(tag, have)
+    return [m for m in METRICS.values() if m.tag in tags]
+
+
 def tags(*have: str) -> list[str]:
-    """Returns the metrics that need nothing but these of `LastLayer`."""
-    return [tag for tag, (_, needs) in METRICS.items() if needs <= set(have)]
+    """Returns the default metrics that need nothing but these."""
+    return [m.tag for m in select(None, have)]
 
 
-def evaluate(layer: LastLayer) -> dict[str, Any]:
-    """Returns the value of every metric that the layer has data for."""
-    have = [n for n in _NEEDS if getattr(layer, n) is not None]
-    return {tag: METRICS[tag][0](layer) for tag in tags(*have)}
+def _listed(metrics):
+    if isinstance(metrics, str):
+        return [metrics]
+    try:
+        return list(metrics)
+    except TypeError:
+        raise ValueError(
+            '`metrics` must be tags, "all", or `None`. '
+            f"Received: metrics={metrics!r}."
+        ) from None
+
+
+def _validate(tag, have):
+    if not isinstance(tag, str) or tag not in METRICS:
+        close = difflib.get_close_matches(str(tag), METRICS, 3)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise ValueError(
+            f"There is no metric {tag!r}.{hint} The metrics are: "
+            f"{', '.join(METRICS)}. Received: metrics with {tag!r}."
+        )
+    lacking = [_NEEDS[need] for need in METRICS[tag].needs - have]
+    if lacking:
+        raise ValueError(
+            f"The metric {tag!r} needs {' and '.join(sorted(lacking))}, which "
+            f"this measurement does not have. Received: metrics with {tag!r}."
+        )

@@ -1,0 +1,139 @@
+import contextlib
+import functools
+from typing import Any
+
+import keras
+from keras import ops
+
+from nc_keras.features import FeatureExtractor
+from nc_keras.metrics.collapse_metrics import metrics_from_statistics
+from nc_keras.metrics.running_statistics import RunningStatistics
+
+
+class RunningCollapse(keras.callbacks.Callback):
+    """Estimates neural collapse from the forward passes of the training.
+
+    No example is looked at twice: class statistics are summed up on the
+    device as a part of each training step, and evaluated in float64 once an
+    epoch. The values are in the `logs` of the epoch under the tags with
+    `running_` in front (`"running_nc1"`).
+
+    They are estimates, as the training accuracy that Keras logs is one: each
+    batch is seen with the weights of its step, with Dropout and with batch
+    statistics in `BatchNormalization`. That the class means drift from step
+    to step does not count as within-class variance, see
+    `nc_keras.metrics.RunningStatistics`; that the means of the epoch are
+    those of its middle remains. With small learning rates, and without such
+    layers, they agree with `NeuralCollapse`. What needs the examples again
+    (`nc4`, `accuracy`) is not among them.
+
+    Args:
+        head: As in `nc_keras.measure`.
+        without_drift: Boolean, whether the drift of the class means within
+            an epoch is left out of the within-class variance. Defaults to
+            `True`.
+
+    Raises:
+        ValueError: If the head cannot be found, or the labels are not one a
+            feature.
+
+    Example:
+
+    >>> x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    >>> model = nc_keras.models.MLP((4,), 3, widths=(8,))
+    >>> model.compile("sgd", loss=nc_keras.losses.CE())
+    >>> running = nc_keras.callbacks.RunningCollapse()
+    >>> history = model.fit(x, y, epochs=2, callbacks=[running], verbose=0)
+    >>> len(history.history["running_nc1"])
+    2
+    """
+
+    def __init__(self, head: Any = None, without_drift: bool = True):
+        super().__init__()
+        self.head = head
+        self.without_drift = without_drift
+        self._undo = contextlib.ExitStack()
+
+    def set_model(self, model):
+        self._undo.close()
+        super().set_model(model)
+        self._extractor = FeatureExtractor(model, self.head)
+        dim, classes = self._extractor.kernel.shape
+        strategy = getattr(model, "distribute_strategy", None)
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            self._metric = RunningStatistics(classes, dim)
+        self._means = self._statistics = None
+        self._attach(model, self._extractor.head)
+
+    def get_state(self) -> dict:
+        """What `Checkpoint` keeps: the class means of the last epoch."""
+        return {"means": self._means}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on where `get_state()` was called."""
+        self._means = state["means"]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._statistics = None
+        if self._means is not None:
+            self._metric.references.assign(self._means)
+
+    def on_test_begin(self, logs=None):
+        # A validation resets all metrics before the epoch has ended.
+        self._gather()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        self._gather()
+        statistics = self._statistics
+        if statistics is None or not statistics.counts.all():
+            return
+        self._means = statistics.means.astype("float32")
+        values = metrics_from_statistics(statistics, self._extractor.kernel)
+        logs.update({f"running_{tag}": v for tag, v in values.items()})
+
+    def on_train_end(self, logs=None):
+        self._undo.close()
+
+    def _gather(self):
+        if self._statistics is None:
+            self._statistics = self._metric.statistics(self.without_drift)
+
+    def _attach(self, model, head):
+        """Lets each training step hand features and labels to the metric."""
+        features = []
+        call, compute_loss = head.call, model.compute_loss
+
+        @functools.wraps(call)
+        def record(inputs, *args, **kwargs):
+            features.append(inputs)
+            return call(inputs, *args, **kwargs)
+
+        @functools.wraps(compute_loss)
+        def update(x=None, y=None, y_pred=None, sample_weight=None, **kwargs):
+            if kwargs.get("training", True):
+                self._metric.update_state(
+                    y, ops.stop_gradient(features[-1]), sample_weight
+                )
+            features.clear()
+            return compute_loss(x, y, y_pred, sample_weight, **kwargs)
+
+        # The state of a built model is locked, but for this list.
+        model._metrics.append(self._metric)
+        self._undo.callback(model._metrics.remove, self._metric)
+        for owner, name, function in (
+            (head, "call", record),
+            (model, "compute_loss", update),
+        ):
+            own = vars(owner).get(name)
+            setattr(owner, name, function)
+            self._undo.callback(_restore, owner, name, own)
+        # A function compiled before knows nothing of this.
+        model.train_function = None
+        self._undo.callback(setattr, model, "train_function", None)
+
+
+def _restore(owner, name, own):
+    delattr(owner, name)
+    if own is not None:
+        setattr(owner, name, own)

@@ -1,0 +1,44 @@
+"""One value a class, for tables and histograms."""
+
+from typing import Any
+
+from nc_keras.metrics.examples import Examples
+from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.metrics.linguistic import duality_cosines
+from nc_keras.metrics.registry import metric
+
+
+@metric("per_class_variance", default=False)
+def per_class_variance(layer: LastLayer) -> Any:
+    """`v_c = mean ||h - mu_c||^2` over the examples of each class."""
+    return layer.variances
+
+
+@metric("per_class_norm_means", default=False)
+def per_class_norm_means(layer: LastLayer) -> Any:
+    """`||mu_c - mu_G||`."""
+    return layer.mean_norms
+
+
+@metric("per_class_norm_weights", "kernel", default=False)
+def per_class_norm_weights(layer: LastLayer) -> Any:
+    """`||w_c||`."""
+    return layer.weight_norms
+
+
+@metric("per_class_duality", "kernel", default=False)
+def per_class_duality(layer: LastLayer) -> Any:
+    """`cos(w_c, mu_c - mu_G)`, which goes to 1."""
+    return duality_cosines(layer)
+
+
+@metric(
+    "per_class_accuracy",
+    "kernel",
+    over="examples",
+    reduce="classes",
+    default=False,
+)
+def per_class_accuracy(examples: Examples) -> Any:
+    """Share of the examples of each class with `argmax_c w_c h + b_c = y`."""
+    return examples.decisions == examples.labels

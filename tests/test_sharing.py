@@ -1,0 +1,117 @@
+"""Measurements that devices and processes share are those of one device."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import nc_keras
+from nc_keras.metrics import collapse_metrics
+
+HERE = pathlib.Path(__file__).parent / "sharing"
+sys.path.append(str(HERE))
+from shared import data  # noqa: E402
+from shared import network  # noqa: E402
+
+needs_jax = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="jax is not installed"
+)
+TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+
+
+def start(script, *arguments, **environment):
+    path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
+    return subprocess.Popen(
+        [sys.executable, str(HERE / script), *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": path} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def results(*processes):
+    try:
+        outputs = [process.communicate(timeout=240) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert not any(p.returncode for p in processes), outputs
+    return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+
+
+def assert_same(values, expected, rtol=1e-6):
+    for tag, value in values.items():
+        tag = tag.removeprefix("running_")
+        np.testing.assert_allclose(
+            value, expected[tag], rtol=rtol, atol=1e-9, err_msg=tag
+        )
+
+
+@pytest.mark.parametrize(
+    "backend", ["tensorflow", pytest.param("jax", marks=needs_jax)]
+)
+def test_two_replicas_are_one_device(backend):
+    if keras.backend.backend() != "tensorflow" and backend == "tensorflow":
+        pytest.skip("TensorFlow's own")
+    # 1,797 examples: neither batches of 100 nor the last one are even.
+    (values,) = results(
+        start("replicas.py", 99, KERAS_BACKEND=backend, **TWO_DEVICES)
+    )
+    x, y = data()
+    model = network()
+    assert_same(values["measure"], nc_keras.measure(model, x, y))
+    expected = nc_keras.measure(model, x[:1792], y[:1792])
+    assert len(values["running"]) == 2 * len(values["metric"]) == 14
+    assert_same(values["running"], expected, 1e-5)
+    assert_same(values["metric"], expected, 1e-5)
+
+
+@needs_jax
+@pytest.mark.parametrize("first", [500, 1796, 1797])
+def test_two_processes_measure_what_one_does(first):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    shared = {
+        "KERAS_BACKEND": "jax",
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+    }
+    one, other = results(
+        *(
+            start(
+                "process.py",
+                process,
+                first,
+                KERAS_DISTRIBUTION_PROCESS_ID=str(process),
+                **shared,
+            )
+            for process in range(2)
+        )
+    )
+    assert "label 11" in one.pop("error")
+    assert "error in process 0" in other.pop("error")
+    assert one == other
+    x, y = data()
+    model = network()
+    expected = nc_keras.measure(model, x, y)
+    assert_same(one["kept"], expected)
+    assert_same(one["streamed"], expected)
+    means = np.eye(10, 32)
+    assert_same(one["test"], nc_keras.measure(model, x, y, train_means=means))
+
+
+def test_features_in_memory_are_measured_alike():
+    x, y = data()
+    model = network()
+    features = np.maximum(x @ model.weights[0] + model.weights[1], 0)
+    kernel, bias = (np.asarray(w) for w in model.layers[-1].get_weights())
+    expected = collapse_metrics(features, y, kernel, bias)
+    assert_same(nc_keras.measure(model, x, y), expected, 1e-5)

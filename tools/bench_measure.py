@@ -1,0 +1,431 @@
+#!/usr/bin/env python
+"""Times what measuring costs, and how it grows with the classes.
+
+    python tools/bench_measure.py                          # forward, running
+    python tools/bench_measure.py classes --peer ../neural-collapse
+    KERAS_BACKEND=jax python tools/bench_measure.py --output jax.json
+
+forward    `nc_keras.measure` over `Model.predict` of the same compiled model,
+           batch size and real images: medians of interleaved passes in one
+           process. Also over our own forward pass alone, and with no memory
+           for features, where `nc4` takes a second forward pass.
+running    a training step with `RunningCollapse` over one without: epochs of
+           two copies of the network in turns, medians.
+classes    the metrics of a last layer of 100 to 100,000 classes, D = 512,
+           long-tailed counts: time and peak memory of a process of its own,
+           and the exponent of growth. With `--peer`, a checkout of
+           https://github.com/rhubarbwu/neural-collapse beside it, tiled, on
+           the same arrays.
+
+Images are Fashion-MNIST's, from data/, or scikit-learn's digits, enlarged,
+where that is not prepared.
+"""
+
+import dataclasses
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+from typing import Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+from recipes.quiet import silenced  # noqa: E402
+
+Part = Literal["forward", "running", "classes"]
+IMAGES = {"conv_net": 60_000, "mlp": 60_000, "resnet18": 1_000}
+DIM = 512
+# What both libraries measure of the statistics of a last layer.
+METRICS = (
+    "nc1",
+    "nc1_trace_ratio",
+    "nc1_cdnv",
+    "nc2_equinorm_means",
+    "nc2_etf_means",
+    "nc3_duality",
+    "gnc2_log",
+    "gnc2_log_variance",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to time."""
+
+    parts: Annotated[
+        tuple[Part, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PART")
+    ] = ("forward", "running")
+    """The parts of the benchmark: forward, running, classes."""
+
+    networks: tuple[Literal["conv_net", "mlp", "resnet18"], ...] = (
+        "conv_net",
+        "mlp",
+        "resnet18",
+    )
+    """The networks of the forward pass."""
+
+    repeats: int = 5
+    """Interleaved passes, after one that is not counted."""
+
+    images: int | None = None
+    """Images of a pass; by default 60,000, and 1,000 for ResNet-18."""
+
+    batch_size: int = 256
+    """Images of a batch of the forward pass."""
+
+    epochs: int = 15
+    """Epochs of either network of `running`, of 25 steps of 128 images."""
+
+    classes: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
+    """Numbers of classes."""
+
+    peer: Path | None = None
+    """Checkout of rhubarbwu/neural-collapse."""
+
+    peer_classes: int = 10_000
+    """The most classes that the peer measures: it keeps all pairs."""
+
+    output: Path | None = None
+    """A JSON file for the results."""
+
+
+def main() -> None:
+    """Runs the parts, or one measurement of classes."""
+    if sys.argv[1:2] == ["--worker"]:
+        return work(*sys.argv[2:])
+    options = tyro.cli(Options, description=__doc__)
+    with silenced(2):
+        import keras
+    record = {"machine": machine(), "backend": keras.backend.backend()}
+    for part in options.parts:
+        record[part] = globals()[f"time_{part}"](options)
+        if options.output:
+            options.output.write_text(json.dumps(record, indent=1))
+
+
+def machine() -> dict:
+    """Returns what the figures depend on."""
+    import keras
+
+    model = platform.processor()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "keras": keras.__version__,
+    }
+
+
+def time_forward(options: Options) -> list[dict]:
+    """Times a measurement beside inference."""
+    rows = [forward(network, options) for network in options.networks]
+    table = Table(
+        *("", "images", "predict, s", "forward / predict"),
+        *("measure / predict", "measure / forward", "no memory / predict"),
+        title="A measurement, and inference",
+    )
+    for row in rows:
+        table.add_row(
+            row["network"],
+            f"{row['images']:,}",
+            f"{row['seconds']['predict']:.2f}",
+            *(f"{ratio:.3f}" for ratio in row["ratios"].values()),
+        )
+    Console().print(table)
+    return rows
+
+
+def forward(network: str, options: Options) -> dict:
+    """Times the passes of one network."""
+    from nc_keras import measurement
+
+    count = options.images or IMAGES[network]
+    model, x, y = build(network, count)
+    extractor = measurement.FeatureExtractor(model)
+
+    def measure(memory=measurement.MEMORY):
+        source = measurement.FeatureSource(
+            extractor, x, y, options.batch_size, memory
+        )
+        return measurement.measurement_of(extractor, source).values()
+
+    def forward():
+        for _ in extractor.batches(x, y, options.batch_size):
+            pass
+
+    seconds = interleaved(
+        {
+            "predict": lambda: model.predict(
+                x, batch_size=options.batch_size, verbose=0
+            ),
+            "forward": forward,
+            "measure": measure,
+            "no memory": lambda: measure(0),
+        },
+        options.repeats,
+    )
+    pairs = [
+        ("forward", "predict"),
+        ("measure", "predict"),
+        ("measure", "forward"),
+        ("no memory", "predict"),
+    ]
+    return {
+        "network": network,
+        "images": count,
+        "seconds": seconds,
+        "ratios": {f"{a} / {b}": seconds[a] / seconds[b] for a, b in pairs},
+    }
+
+
+def interleaved(functions: dict, repeats: int) -> dict[str, float]:
+    """Returns the median seconds of functions called in turns."""
+    seconds = {name: [] for name in functions}
+    for _ in range(repeats + 1):
+        for name, function in functions.items():
+            gc.collect()
+            begin = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - begin)
+    return {k: statistics.median(v[1:]) for k, v in seconds.items()}
+
+
+def time_running(options: Options) -> dict:
+    """Times training steps with and without running statistics."""
+    import nc_keras
+
+    class Attached(nc_keras.callbacks.RunningCollapse):
+        """Stays in the compiled step from one `fit` to the next."""
+
+        def set_model(self, model):
+            if self.model is None:
+                super().set_model(model)
+
+        def on_train_end(self, logs=None):
+            pass
+
+    fits = {}
+    for name in ("plain", "running"):
+        model, x, y = build("conv_net", 25 * 128)
+        callbacks = [Attached()] if name == "running" else []
+        fits[name] = fit(model, x, y, callbacks)
+    seconds = interleaved(fits, options.epochs)
+    result = {
+        "network": "conv_net",
+        "step_milliseconds": {k: v / 25 * 1e3 for k, v in seconds.items()},
+        "ratio": seconds["running"] / seconds["plain"],
+    }
+    plain, running = result["step_milliseconds"].values()
+    print(
+        f"A training step of ConvNet, 128 images: {plain:.2f} ms; with "
+        f"RunningCollapse: {running:.2f} ms; ratio {result['ratio']:.4f}"
+    )
+    return result
+
+
+def fit(model, x, y, callbacks):
+    """Returns a function that trains an epoch."""
+
+    def epoch():
+        model.fit(
+            x, y, batch_size=128, epochs=1, callbacks=callbacks, verbose=0
+        )
+
+    return epoch
+
+
+def build(network: str, count: int):
+    """Returns a compiled network, images and labels."""
+    from bench_train import load
+
+    import nc_keras
+    from recipes import datasets
+    from recipes.networks import build_model
+    from recipes.settings import Settings
+
+    x, y = load({"images": count})
+    data = datasets.Dataset("fashion_mnist", 10, x, y, x[:256], y[:256])
+    widths = {"conv_net": (32, 64, 128), "mlp": (512, 512, 512)}
+    settings = Settings(
+        "fashion_mnist", network=network, widths=widths.get(network, ())
+    )
+    model = build_model(settings, "linear", data)
+    model.compile(
+        nc_keras.optimizers.SGD(0.01, momentum=0.9, weight_decay=5e-4),
+        loss=nc_keras.losses.CE(),
+    )
+    return model, x.astype("float32"), y
+
+
+def time_classes(options: Options) -> dict:
+    """Times the metrics of many classes, beside the peer's."""
+    rows = []
+    for classes in options.classes:
+        rows.append(alone("nc_keras", classes, options))
+        if options.peer and classes <= options.peer_classes:
+            rows.append(alone("peer", classes, options))
+        print(rows[-1], flush=True)
+    table = Table(
+        *("library", "classes", "examples", "seconds", "peak memory, MB"),
+        title=f"Metrics of a last layer, D = {DIM}",
+    )
+    for row in rows:
+        table.add_row(
+            row["library"],
+            f"{row['classes']:,}",
+            f"{row['examples']:,}",
+            f"{row['seconds']:.2f}",
+            f"{row['megabytes']:,.0f}",
+        )
+    Console().print(table)
+    growth = {
+        name: exponent([r for r in rows if r["library"] == name])
+        for name in {row["library"] for row in rows}
+    }
+    print(f"Growth: seconds ~ C^a between the last two, a = {growth}")
+    return {"rows": rows, "growth": growth}
+
+
+def exponent(rows: list[dict]) -> float | None:
+    """Returns the slope of log seconds over log classes at the end."""
+    if len(rows) < 2:
+        return None
+    seconds, classes = (
+        [np.log(row[key]) for row in rows[-2:]]
+        for key in ("seconds", "classes")
+    )
+    return float((seconds[1] - seconds[0]) / (classes[1] - classes[0]))
+
+
+def alone(library: str, classes: int, options: Options) -> dict:
+    """Measures in a process of its own, whose memory is known."""
+    with tempfile.TemporaryDirectory() as folder:
+        draw(classes, Path(folder))
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        output = subprocess.run(
+            [sys.executable, __file__, "--worker", library, folder]
+            + [str(options.peer)],
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+            check=True,
+        ).stdout
+    row = json.loads(output.splitlines()[-1])
+    return {"library": library, "classes": classes} | row
+
+
+def draw(classes: int, folder: Path) -> None:
+    """Writes features with long-tailed counts, labels and a head."""
+    rng = np.random.default_rng(0)
+    examples = max(4 * classes, 20_000)
+    shares = 1 / np.arange(1, classes + 1)
+    y = rng.choice(classes, examples - classes, p=shares / shares.sum())
+    y = rng.permutation(np.concatenate([np.arange(classes), y]))
+    means = rng.standard_normal((classes, DIM), "float32")
+    kernel = means + 0.5 * rng.standard_normal((classes, DIM), "float32")
+    x = np.lib.format.open_memmap(
+        folder / "x.npy", "w+", "float32", (examples, DIM)
+    )
+    for start in range(0, examples, 4096):
+        part = y[start : start + 4096]
+        noise = rng.standard_normal((len(part), DIM), "float32")
+        x[start : start + 4096] = means[part] + 0.3 * noise
+    np.save(folder / "y.npy", y)
+    np.save(folder / "kernel.npy", kernel)
+
+
+def work(library: str, folder: str, peer: str) -> None:
+    """Measures what a folder holds, and prints seconds and memory."""
+    x, y, kernel = (
+        np.load(Path(folder) / f"{name}.npy") for name in ("x", "y", "kernel")
+    )
+    function = {"nc_keras": by_nc_keras, "peer": by_peer}[library]
+    values = function(x[:2000], y[:2000] % 50, kernel[:50], peer)
+    gc.collect()
+    before = memory("VmRSS")
+    # From here on the peak is that of the measurement.
+    Path("/proc/self/clear_refs").write_text("5")
+    begin = time.perf_counter()
+    values = function(x, y, kernel, peer)
+    seconds = time.perf_counter() - begin
+    row = {
+        "examples": len(y),
+        "seconds": seconds,
+        "megabytes": (memory("VmHWM") - before) / 1024,
+        "values": values,
+    }
+    print(json.dumps(row))
+
+
+def memory(field: str) -> int:
+    """Returns the memory of this process, in kB: now, or at its peak."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1])
+    raise OSError("The memory of a process can be read on Linux.")
+
+
+def by_nc_keras(x, y, kernel, _):
+    """The metrics by nc_keras, exactly, in float64."""
+    from nc_keras.metrics import collapse_metrics
+
+    return collapse_metrics(x, y, kernel.T, metrics=METRICS)
+
+
+def by_peer(x, y, kernel, peer):
+    """The metrics by rhubarbwu/neural-collapse, tiled, in float32."""
+    sys.path.insert(0, peer)
+    import torch
+    from neural_collapse import accumulate
+    from neural_collapse import kernels
+    from neural_collapse import measure
+
+    x, y, kernel = map(torch.from_numpy, (x, y, kernel))
+    size, batch = (len(kernel), DIM), 256
+    batches = list(zip(x.split(batch), y.split(batch), strict=True))
+    means = accumulate.MeanAccumulator(*size)
+    for features, labels in batches:
+        means.accumulate(features, labels)
+    m, center = means.compute()
+    variances = accumulate.VarNormAccumulator(*size, M=m)
+    covariance = accumulate.CovarAccumulator(*size, M=m)
+    for features, labels in batches:
+        variances.accumulate(features, labels, m)
+        covariance.accumulate(features, labels, m)
+    within = covariance.compute()
+    norms = measure.mean_norms(m, center)
+    log, log_variance = kernels.kernel_stats(
+        m, center, kernels.log_kernel, tile_size=128
+    )
+    ratio = measure.covariance_ratio
+    values = [
+        ratio(within, m, center),
+        ratio(within, m, center, "quotient"),
+        measure.variability_cdnv(variances.compute()[0], m, tile_size=128),
+        (norms.std() / norms.mean()).item(),
+        measure.simplex_etf_error(m, center),
+        measure.self_duality_error(kernel, m, center),
+        log,
+        log_variance,
+    ]
+    return dict(zip(METRICS, values, strict=True))
+
+
+if __name__ == "__main__":
+    main()
