@@ -235,15 +235,19 @@ def panels(
     folder: pathlib.Path,
 ) -> keras.callbacks.Callback:
     """Returns the callback that measures training and test images."""
-    x, y = dataset.measured_train_data(256)
-    test = dataset.test_data(256)
+    train, test = dataset.measured_train_data(256), dataset.test_data(256)
+    # A stream is measured whole by every process.
+    shared = devices.several_processes() and test[1] is not None
+    if shared:
+        train = devices.share_of_process(*train)
+        test = devices.share_of_process(*test)
     return nc_keras.callbacks.NCTensorBoard(
         folder,
-        x,
-        y,
+        *train,
         test if test[1] is not None else test[0],
         epochs=settings.measured_epochs,
         threshold=settings.threshold,
+        across_processes=shared,
         hparams={"batch_size": settings.batch_size, "seed": run.seed},
     )
 

@@ -63,6 +63,7 @@ class NCTensorBoard(NeuralCollapse):
         metrics: As in `NeuralCollapse`.
         memory: As in `NeuralCollapse`.
         ignore_label: As in `NeuralCollapse`.
+        across_processes: As in `NeuralCollapse`.
 
     Raises:
         OSError: If `log_dir` cannot be written to.
@@ -97,6 +98,7 @@ class NCTensorBoard(NeuralCollapse):
         metrics: Iterable[str] | None = None,
         memory: int = MEMORY,
         ignore_label: int | None = None,
+        across_processes: bool = False,
     ):
         if metrics is not None:
             # The terminal phase is told by the accuracy.
@@ -113,6 +115,7 @@ class NCTensorBoard(NeuralCollapse):
             metrics,
             memory,
             ignore_label,
+            across_processes,
         )
         self.log_dir = pathlib.Path(log_dir)
         self.images_every = images_every

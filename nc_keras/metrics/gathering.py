@@ -220,13 +220,15 @@ class Measurement:
             error = problem
         # What is wrong in one process must not leave the others waiting.
         shape = (0, 0) if part is None else part.means.shape
-        state = np.array([*shape, error is not None], "int64")
+        finite = not isinstance(error, NonFiniteError)
+        state = np.array([*shape, error is not None, finite], "int64")
         states = np.array(self._gather(state))
         if error is not None:
             raise error
         if states[:, 2].any():
             failed = np.flatnonzero(states[:, 2])
-            raise ValueError(
+            kind = ValueError if states[failed, 3].all() else NonFiniteError
+            raise kind(
                 "Another process could not measure its share of the examples, "
                 f"and says why. Received: an error in process {failed[0]}."
             )
@@ -271,7 +273,8 @@ class Measurement:
                 f"{tags} needs a second pass over features that do not fit "
                 "into `memory`, but this dataset can be iterated only once. "
                 "Raise `memory`, choose other `metrics`, or pass a dataset "
-                "that starts anew."
+                "that starts anew. Received: an iterator, and "
+                f"{gathered.examples} examples so far."
             )
 
     def _second_pass(self):
