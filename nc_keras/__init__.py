@@ -8,7 +8,9 @@ from nc_keras import metrics
 from nc_keras import models
 from nc_keras import optimizers
 from nc_keras.features import FeatureExtractor
+from nc_keras.layerwise import layerwise
 from nc_keras.measurement import measure
+from nc_keras.report import report
 from nc_keras.robustness import DeepFool
 from nc_keras.robustness import deepfool
 
@@ -19,10 +21,12 @@ __all__ = [
     "deepfool",
     "geometry",
     "layers",
+    "layerwise",
     "losses",
     "measure",
     "metrics",
     "models",
     "optimizers",
+    "report",
 ]
 __version__ = "0.1.0"

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras import geometry
+
 _POOLINGS = (None, "average", "flatten")
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
@@ -743,7 +745,12 @@ def _slices(x, y, batch_size, mask):
 def validate_lengths(x: Any, y: Any) -> np.ndarray:
     """Returns labels as a NumPy array, if there is one for each example."""
     y = _to_numpy(y)
-    for array in keras.tree.flatten(x):
+    for array in (*keras.tree.flatten(x), y):
+        if not len(np.shape(array)):
+            raise ValueError(
+                "Examples and labels must be arrays with one row an example. "
+                f"Received: {type(array).__name__} without a length."
+            )
         if len(array) != len(y) or not len(y):
             error = ValueError if len(array) or len(y) else NoExamplesError
             raise error(
@@ -800,11 +807,9 @@ def _to_native(array):
 
 
 def _to_numpy(array):
-    return (
-        ops.convert_to_numpy(array)
-        if ops.is_tensor(array)
-        else np.asarray(array)
-    )
+    if ops.is_tensor(array):
+        return ops.convert_to_numpy(array)
+    return geometry.real_array(array, "Labels and masks")
 
 
 def _to_float_numpy(variable):

@@ -1,3 +1,4 @@
+import numbers
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from nc_keras.features import is_one_shot
 from nc_keras.metrics.gathering import Measurement
 from nc_keras.metrics.gathering import mean_feature
 from nc_keras.metrics.gathering import validate_head
+from nc_keras.metrics.pairs import validate_sample
 from nc_keras.processes import all_gather
 
 MEMORY = 2**31  # bytes of features that are kept: 2 GiB
@@ -94,8 +96,9 @@ def measure(
     >>> values["nc1"] > 0
     True
     """
+    validate_sample(pairs)
     extractor = FeatureExtractor(model, head, features, pooling)
-    gather = all_gather if across_processes else None
+    head_weights = extractor.kernel, extractor.bias
     measurement = measurement_of(
         extractor,
         FeatureSource(
@@ -113,7 +116,8 @@ def measure(
         missing=missing,
         metrics=metrics,
         ood_mean=None if ood is None else ood_mean(extractor, ood, batch_size),
-        gather=gather,
+        gather=all_gather if across_processes else None,
+        head=head_weights,
     )
     return measurement.values(pairs, progress=True)
 
@@ -146,6 +150,11 @@ class FeatureSource:
         **choice: Any,
     ):
         self._forward = lambda: extractor.batches(x, y, batch_size, **choice)
+        if not isinstance(memory, numbers.Real) or not memory >= 0:
+            raise ValueError(
+                "`memory` must be a number of bytes. "
+                f"Received: memory={memory!r}."
+            )
         self._memory = memory
         self._may_be_empty = may_be_empty
         self._batches = []
@@ -192,12 +201,16 @@ def measurement_of(
         source: The `FeatureSource`.
         **options: Arguments of `nc_keras.metrics.gathering.Measurement`.
     """
-    kernel, bias = validate_head(extractor.kernel, extractor.bias)
+    # Of a layer's features the width is known after a pass, and so is then
+    # whether the head takes them: it must not depend on what was run before.
+    head = options.pop("head", None) or (extractor.kernel, extractor.bias)
+    kernel, bias = validate_head(*head)
     classes = options.pop("num_classes", None)
     if classes is None and kernel is not None:
         classes = len(kernel)
-    if classes is None and options.get("train_means") is not None:
-        classes = len(options["train_means"])
+    means = options.get("train_means")
+    if classes is None and means is not None and np.ndim(means) == 2:
+        classes = len(means)
     return Measurement(source, kernel, bias, classes, **options)
 
 

@@ -24,7 +24,8 @@ if keras.backend.backend() == "jax":
     # XLA compiles every shape of every layer of the large networks.
     LARGE = {f"nc_keras.models.{n}" for n in ("resnet", "vgg", "densenet")}
     MODULES = [name for name in MODULES if name not in LARGE]
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "measuring.md"]
 NAMES = {
     "keras": keras,
     "nc_keras": nc_keras,
@@ -66,8 +67,9 @@ def test_public_docstrings_have_arguments_and_an_example(value):
     assert ">>> " in value.__doc__
 
 
-def test_examples_of_the_readme(digits, tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_of_the_pages(page, digits, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     assert blocks
     monkeypatch.chdir(tmp_path)
     x, y = digits

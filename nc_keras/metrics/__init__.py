@@ -19,6 +19,8 @@ from nc_keras.metrics.collapse_metric import CollapseMetric
 from nc_keras.metrics.collapse_metrics import collapse_metrics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
 from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.metrics.mse_decomposition import MSEDecomposition
+from nc_keras.metrics.mse_decomposition import mse_decomposition
 from nc_keras.metrics.registry import METRICS
 from nc_keras.metrics.registry import Metric
 from nc_keras.metrics.registry import metric
@@ -29,6 +31,7 @@ __all__ = [
     "ClassStatistics",
     "CollapseMetric",
     "LastLayer",
+    "MSEDecomposition",
     "Metric",
     "NonFiniteError",
     "RunningStatistics",
@@ -38,6 +41,7 @@ __all__ = [
     "linguistic",
     "metric",
     "metrics_from_statistics",
+    "mse_decomposition",
     "nc0",
     "nc1",
     "nc2",

@@ -95,7 +95,8 @@ class CollapseMetric(keras.metrics.Metric):
     def update_state(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
-        features = ops.cast(ops.convert_to_tensor(y_pred), self.dtype)
+        y_true = _to_tensor(y_true, "Labels")
+        features = ops.cast(_to_tensor(y_pred, "Features"), self.dtype)
         member = self._one_hot(y_true, features)
         if not self._built:
             self.build(features.shape[-1])
@@ -217,7 +218,14 @@ class CollapseMetric(keras.metrics.Metric):
             )
         outputs = ops.zeros_like(features[:, :1])
         outputs = ops.repeat(outputs, self.num_classes, axis=1)
-        return one_hot_rows(ops.convert_to_tensor(y_true), outputs)
+        return one_hot_rows(y_true, outputs)
+
+
+def _to_tensor(array, name):
+    """A tensor, of what may be a tensor of any backend, or an array."""
+    if not hasattr(array, "dtype") or isinstance(array, np.ndarray):
+        array = geometry.real_array(array, name)
+    return ops.convert_to_tensor(array)
 
 
 def _of_replicas(variable):

@@ -57,6 +57,12 @@ class Rules:
 
     def product(self, features: np.ndarray, name: str) -> np.ndarray:
         """Products with the rows of one name."""
+        if name not in self._rows:
+            raise ValueError(
+                f"A metric over examples asked for their {name}, and did not "
+                f"say so: register it with `@metric(tag, {name!r}, ...)`. "
+                f"Received: {', '.join(self._rows) or 'nothing'}."
+            )
         return features @ self._rows[name].T
 
 

@@ -207,7 +207,7 @@ class Measurement:
                 examples = Examples(block, part, rules)
                 for reduction in self._early.values():
                     reduction.update(examples)
-            if not source.kept and not gathered.scatter_wanted:
+            if not source.kept:
                 self._stream(gathered)
         return gathered.statistics() if gathered.examples else None
 
@@ -260,13 +260,14 @@ class Measurement:
     def _stream(self, gathered):
         """Features no longer fit into memory."""
         if not self._late and self._directions:
-            gathered.gather_scatter(
-                block
-                for features, labels in self._examples.release()
-                for block in self._blocks(
-                    features, partial_labels(labels, gathered.num_classes)
+            if not gathered.scatter_wanted:
+                gathered.gather_scatter(
+                    block
+                    for features, labels in self._examples.release()
+                    for block in self._blocks(
+                        features, partial_labels(labels, gathered.num_classes)
+                    )
                 )
-            )
         elif self._late and not self._examples.repeats:
             tags = ", ".join(m.tag for m in self._late)
             raise ValueError(

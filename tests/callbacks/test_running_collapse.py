@@ -61,7 +61,11 @@ def test_validation_and_epochs_do_not_mix_with_it(data):
     x, y = data
     _, alone = trained(data, 1e-6, RunningCollapse(), epochs=3)
     _, beside = trained(
-        data, 1e-6, RunningCollapse(), epochs=3, validation_data=(x[:64], y[:64])
+        data,
+        1e-6,
+        RunningCollapse(),
+        epochs=3,
+        validation_data=(x[:64], y[:64]),
     )
     assert len(beside["running_nc1"]) == 3
     # On torch a validation draws from the numbers that order the examples.

@@ -88,6 +88,8 @@ def test_a_generator_serves_as_far_as_its_features_are_kept():
     assert values == pytest.approx(expected, 1e-9)
     with pytest.raises(ValueError, match="can be iterated only once"):
         measured(once=True, memory=1000)
+    with pytest.raises(ValueError, match="can be iterated only once"):
+        measured(once=True, memory=1000, metrics=["vci", "nc4"])
     values, _, _ = measured(once=True, memory=1000, metrics="nc1")
     assert values == {"nc1": pytest.approx(expected["nc1"], 1e-9)}
 
@@ -126,9 +128,7 @@ def test_a_metric_over_pairs_or_examples_is_one_function(monkeypatch):
     h, y, _, _ = draw("balanced")
     values = collapse_metrics(h, y, metrics=["closest", "per_class_norm"])
     mu = np.array([h[y == c].mean(0, dtype="float64") for c in range(10)])
-    distances = [
-        np.sum((a - b) ** 2) for a, b in itertools.permutations(mu, 2)
-    ]
+    distances = [np.sum((a - b) ** 2) for a, b in itertools.permutations(mu, 2)]
     assert values["closest"] == pytest.approx(np.var(distances), 1e-9)
     norms = np.linalg.norm(h.astype("float64"), axis=1)
     expected = [norms[y == c].mean() for c in range(10)]

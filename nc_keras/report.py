@@ -1,0 +1,542 @@
+"""One table that says whether, and how far, a network has collapsed."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from nc_keras.features import FeatureExtractor
+from nc_keras.measurement import MEMORY
+from nc_keras.measurement import FeatureSource
+from nc_keras.metrics.class_statistics import ClassStatistics
+from nc_keras.metrics.gathering import Measurement
+from nc_keras.metrics.gathering import mean_feature
+from nc_keras.metrics.gathering import validate_head
+from nc_keras.metrics.neco import auroc
+from nc_keras.metrics.neco import false_positive_rate
+from nc_keras.metrics.neco import neco_scores
+from nc_keras.metrics.registry import METRICS
+from nc_keras.metrics.registry import select
+
+_WIDTH = 80
+_NUMBER = 11  # columns of a number
+_CLASS_COLUMNS = 5
+_CHUNK = 2**26  # bytes of features that are scored at a time
+_STATISTICS_ONLY = "nc1_trace_ratio"
+_WITH_SCATTER = "vci"
+_OOD = ("nc5", "neco_auroc", "neco_fpr95")
+_GROUPS = {
+    "NC1  features become their class means": ("nc1", "vci"),
+    "NC2  class means, and the head's rows, become a simplex ETF": (
+        "nc2",
+        "gnc2",
+    ),
+    "NC3  the head's rows become the class means": ("nc3", "unc3"),
+    "NC4  the head decides as the nearest class mean does": ("nc4", "ncc_"),
+    "NC0  the head's rows add up to zero": ("nc0",),
+    "Accuracy": ("accuracy",),
+    "Out of distribution": _OOD,
+    "Others": ("",),
+}
+_NOTES = {
+    "nc1": "0: within / between, C-1 axes",
+    "nc1_trace_ratio": "0: within / between, traces",
+    "nc1_cdnv": "0: spread / distance, pairs",
+    "nc1_cdnv_quartic": "0: spread / distance^4",
+    "vci": "0: unexplained share of spread",
+    "nc2_equinorm_means": "0: equal norms",
+    "nc2_equinorm_weights": "0: equal norms",
+    "nc2_equiangular_means": "0: equal angles",
+    "nc2_equiangular_weights": "0: equal angles",
+    "nc2_max_angle_means": "0: cosines of -1/(C-1)",
+    "nc2_max_angle_weights": "0: cosines of -1/(C-1)",
+    "nc2_etf_means": "0: distance to the ETF",
+    "nc2_etf_weights": "0: distance to the ETF",
+    "gnc2_log_variance": "0: uniform on the sphere",
+    "nc3": "0: distance of head and means",
+    "nc3_duality": "0: distance to the ETF",
+    "nc3_subspace": "1: the same subspace",
+    "nc3_subspace_centered": "1: the same subspace",
+    "unc3_cosine": "0: equally aligned",
+    "unc3_distance": "0: equally aligned",
+    "nc4": "0: share that disagrees",
+    "ncc_accuracy": "1: nearest train mean is right",
+    "nc0": "0: norm of the sum of rows",
+    "accuracy": "1: the head is right",
+    "nc5": "0: means orthogonal to OOD",
+    "neco_auroc": "1: OOD told apart, 0.5 chance",
+    "neco_fpr95": "0: OOD that pass at 95 % recall",
+}
+
+
+def report(
+    model: keras.Model,
+    train: Any,
+    test: Any = None,
+    *,
+    ood: Any = None,
+    head: Any = None,
+    features: Any = None,
+    pooling: str | None = None,
+    batch_size: int = 256,
+    metrics: str | Iterable[str] | None = None,
+    ignore_label: int | None = None,
+    num_classes: int | None = None,
+    missing: str = "raise",
+    pairs: int | None = None,
+    neco_dim: int | None = None,
+    per_class: bool = False,
+    memory: int = MEMORY,
+    print_fn: Callable[[str], Any] = print,
+) -> Report:
+    """Prints how far a model has collapsed, and returns the values.
+
+    Makes one forward pass over each data set. A training set whose features
+    do not fit into `memory` takes a second one for metrics that need it, see
+    `nc_keras.measure`, and for NECO if there is no test set.
+
+    Args:
+        model: A built `keras.Model` of any kind.
+        train: The training set: tuple `(x, y)` of arrays, or a dataset as in
+            `nc_keras.measure`.
+        test: A test set in the same form, or `None`. Its `nc4` and
+            `ncc_accuracy` refer to the class means of `train`, all the rest
+            to its own.
+        ood: Out-of-distribution examples as in `nc_keras.measure`, or a tuple
+            `(x, y)`, or `None`. With them `nc5` is measured, and how well
+            NECO tells them from `test` (from `train` where there is no test
+            set), with the principal space of the training features:
+            `neco_auroc` and `neco_fpr95`.
+        head: As in `nc_keras.measure`.
+        features: As in `nc_keras.measure`. A model without a head can be
+            measured by `features` alone.
+        pooling: As in `nc_keras.measure`.
+        batch_size: Integer, for arrays. The values do not depend on it.
+        metrics: As in `nc_keras.measure`.
+        ignore_label: As in `nc_keras.measure`.
+        num_classes: As in `nc_keras.measure`.
+        missing: As in `nc_keras.measure`.
+        pairs: As in `nc_keras.measure`.
+        neco_dim: Integer, the dimension of NECO's principal space. Defaults
+            to `C - 1`.
+        per_class: Boolean, whether to measure, and print, what has one value
+            a class. Defaults to `False`: such metrics are measured only if
+            they are among `metrics`, and not printed.
+        memory: As in `nc_keras.measure`.
+        print_fn: Function that is given the table. Defaults to `print`.
+
+    Returns:
+        A `Report`: dictionary with `"train"`, and `"test"` and `"ood"` where
+        these were given, of dictionaries from tags to values, which prints as
+        the same table.
+
+    Raises:
+        ValueError: If the model is not built, its head cannot be found, or
+            the data are invalid.
+
+    Example:
+
+    >>> model = nc_keras.models.MLP((4,), 3, widths=(8,))
+    >>> x, y = np.random.default_rng(0).normal(size=(90, 4)), np.arange(90) % 3
+    >>> values = nc_keras.report(
+    ...     model, (x[:60], y[:60]), (x[60:], y[60:]), metrics="accuracy"
+    ... )  # doctest: +ELLIPSIS
+    Neural collapse of 'mlp': 3 classes, D = 8, head 'head'
+    60 examples of train, 30 of test
+    <BLANKLINE>
+                                   train       test  goes to
+    Accuracy
+      accuracy              ...  1: the head is right
+    >>> sorted(values)
+    ['test', 'train']
+
+    Reference:
+
+    - [Papyan, Han & Donoho, 2020](https://arxiv.org/abs/2008.08186).
+    - [Ben Ammar et al., 2024](https://arxiv.org/abs/2310.06823), for `nc5`
+      and NECO.
+    """
+    extractor = FeatureExtractor(model, head, features, pooling)
+    run = _Run(
+        extractor,
+        batch_size,
+        memory,
+        {"missing": missing, "num_classes": num_classes},
+        ignore_label,
+        pairs,
+    )
+    chosen = _Choice(metrics, test is not None, ood is not None, per_class)
+    values = run.measure_all(train, test, ood, chosen, neco_dim)
+    result = Report(
+        values, run.heading(), run.notes(), per_class, run.classes()
+    )
+    print_fn(str(result))
+    return result
+
+
+class Report(dict):
+    """Values by data set, which print as a table.
+
+    Args:
+        values: Dictionary from `"train"`, `"test"` and `"ood"` to
+            dictionaries from tags to values.
+        heading: List of strings, the lines above the table.
+        notes: List of strings, the lines below the table.
+        per_class: Boolean, whether to print what has one value a class.
+        classes: Dictionary from data sets to arrays with the classes that
+            have examples, to which such values belong.
+
+    Example:
+
+    >>> from nc_keras.report import Report
+    >>> print(Report({"train": {"nc1": 0.0123456, "nc4": 0.0}}))
+                                   train  goes to
+    NC1  features become their class means
+      nc1                        0.01235  0: within / between, C-1 axes
+    NC4  the head decides as the nearest class mean does
+      nc4                              0  0: share that disagrees
+    """
+
+    def __init__(
+        self,
+        values: dict[str, dict[str, Any]],
+        heading: Iterable[str] = (),
+        notes: Iterable[str] = (),
+        per_class: bool = False,
+        classes: dict[str, np.ndarray] | None = None,
+    ):
+        super().__init__(values)
+        self.classes = classes or {}
+        self.heading = list(heading)
+        self.notes = list(notes)
+        self.per_class = per_class
+
+    def __str__(self) -> str:
+        lines = [*self.heading, ""] if self.heading else []
+        lines += self._table()
+        if self.per_class:
+            for name, values in self.items():
+                lines += _class_table(name, values, self.classes.get(name))
+        notes = self.notes + self._hints()
+        lines += [""] * bool(notes) + notes
+        return "\n".join(line[:_WIDTH].rstrip() for line in lines)
+
+    def _columns(self):
+        return [name for name in ("train", "test") if name in self]
+
+    def _rows(self):
+        """Values by tag, one for each column; those of `ood` in the last."""
+        rows = {}
+        columns = [self[name] for name in self._columns()]
+        for values in columns:
+            for tag, value in values.items():
+                if not np.ndim(value):
+                    rows.setdefault(tag, [v.get(tag) for v in columns])
+        for tag, value in self.get("ood", {}).items():
+            if tag not in rows:
+                rows[tag] = [None] * (len(columns) - 1) + [value]
+        return rows
+
+    def _table(self):
+        rows, columns = self._rows(), self._columns()
+        width = min(max(map(len, [*rows, " " * 23])), 40)
+        head = "".join(name.rjust(_NUMBER) for name in columns)
+        lines = [" " * (width + 2) + head + "  goes to"]
+        groups = {title: [] for title in _GROUPS}
+        for tag in rows:
+            groups[_group(tag)].append(tag)
+        for title, tags in groups.items():
+            lines += [title] * bool(tags)
+            for tag in tags:
+                numbers = "".join(map(_number, rows[tag]))
+                name = tag if len(tag) <= width else tag[: width - 3] + "..."
+                note = _NOTES.get(tag, "")
+                lines.append(f"  {name:{width}}{numbers}  {note}")
+        return lines
+
+    def _hints(self):
+        hidden, invalid = {}, False
+        for values in self.values():
+            for tag, value in values.items():
+                if np.ndim(value):
+                    hidden[tag] = True
+                elif not np.isfinite(value):
+                    invalid = True
+        lines = []
+        if invalid:
+            lines.append("nan, inf: the formula is 0 / 0 or 1 / 0 here.")
+        if hidden and not self.per_class:
+            text = f"Not shown (per_class=True): {', '.join(hidden)}."
+            lines += textwrap.wrap(text, _WIDTH)
+        return lines
+
+
+class _Choice:
+    """Which metrics are measured on each data set, and which reported."""
+
+    def __init__(self, metrics, has_test, has_ood, per_class):
+        if isinstance(metrics, str) and metrics != "all":
+            metrics = [metrics]
+        elif metrics is not None and metrics != "all":
+            metrics = list(metrics)
+        self.metrics = metrics
+        self.has_test = has_test
+        self.has_ood = has_ood
+        self.per_class = per_class
+
+    def tags(self, has_kernel: bool, is_test: bool) -> list[str]:
+        """The tags that are reported of a data set."""
+        have = ["means", "scatter", "principal_variances"]
+        have += ["kernel"] * has_kernel + ["train_means"] * is_test
+        chosen = self.metrics
+        if isinstance(chosen, list) and chosen:
+            # What another data set or `ood` has is no error here.
+            elsewhere = set()
+            if self.has_ood:
+                elsewhere.add("nc5")
+            if self.has_test and not is_test:
+                elsewhere.add("ncc_accuracy")
+            chosen = [tag for tag in chosen if tag not in elsewhere]
+            if not chosen:
+                return []
+        tags = [metric.tag for metric in select(chosen, have)]
+        if self.per_class:
+            tags += [
+                metric.tag
+                for metric in select("all", have)
+                if metric.per_class and metric.tag not in tags
+            ]
+        return tags
+
+
+class _Run:
+    """The passes over the data sets."""
+
+    def __init__(
+        self, extractor, batch_size, memory, options, ignore_label, pairs
+    ):
+        self.extractor = extractor
+        # Read once: by `features` alone, a head may be found only later.
+        self.head = validate_head(extractor.kernel, extractor.bias)
+        self.batch_size = batch_size
+        self.memory = memory
+        self.options = options
+        self.ignore_label = ignore_label
+        self.pairs = pairs
+        self.layers, self.counts = {}, {}
+
+    def measure_all(self, train, test, ood, chosen, neco_dim):
+        """Returns the values of all data sets."""
+        has_kernel = self.head[0] is not None
+        tags = chosen.tags(has_kernel, is_test=False)
+        extra = _STATISTICS_ONLY if ood is None else _WITH_SCATTER
+        source = self._source(train)
+        first = self._measure("train", source, {*tags, extra})
+        values = {"train": self._values(first, tags)}
+        scores = None if ood is None else _Scores(first.statistics, neco_dim)
+        if test is not None:
+            tags = chosen.tags(has_kernel, is_test=True)
+            second = self._measure(
+                "test",
+                _Scored(self._source(test), scores),
+                {*tags, _STATISTICS_ONLY},
+                train_means=first.class_means,
+                num_classes=len(first.class_means),
+            )
+            values["test"] = self._values(second, tags)
+        elif ood is not None:
+            self._score_again(source, scores)
+        if ood is not None:
+            known, mean = scores.count, self._score_ood(ood, scores)
+            for name, layer in self.layers.items():
+                layer = dataclasses.replace(layer, ood_mean=mean)
+                values[name]["nc5"] = _nc5(layer)
+            values["ood"] = _detection(*np.split(scores.result(), [known]))
+        return values
+
+    def _measure(self, name, source, tags, **options):
+        options = self.options | options
+        if options["num_classes"] is None and self.head[0] is not None:
+            options["num_classes"] = len(self.head[0])
+        measurement = Measurement(source, *self.head, metrics=tags, **options)
+        self.layers[name] = measurement.layer
+        self.counts[name] = measurement.statistics.counts
+        return measurement
+
+    def _values(self, measurement, tags):
+        # What was measured for its statistics alone may cost much to evaluate.
+        measurement.metrics = [m for m in measurement.metrics if m.tag in tags]
+        return measurement.values(self.pairs, progress=True)
+
+    def _source(self, data):
+        x, y = data if isinstance(data, tuple) else (data, None)
+        return FeatureSource(
+            self.extractor,
+            x,
+            y,
+            self.batch_size,
+            self.memory,
+            ignore_label=self.ignore_label,
+        )
+
+    def _score_again(self, source, scores):
+        """Scores the training set, whose principal space is known now."""
+        if not source.kept and not source.repeats:
+            raise ValueError(
+                "NECO without a test set needs a second pass over features "
+                "that do not fit into `memory`, but `train` can be iterated "
+                "only once. Raise `memory`, pass `test`, or a dataset that "
+                "starts anew."
+            )
+        for features, _ in source:
+            scores.update(features)
+
+    def _score_ood(self, ood, scores):
+        """Scores the examples, and returns their mean feature."""
+        x, y = ood if isinstance(ood, tuple) else (ood, None)
+        if y is None and hasattr(x, "shape"):
+            y = np.zeros(len(x), "int64")
+        sums, count = 0.0, 0
+        for features, _ in self.extractor.batches(x, y, self.batch_size):
+            scores.update(features)
+            sums = sums + mean_feature(features) * len(features)
+            count += len(features)
+        self.counts["ood"] = np.array([count])
+        return sums / count
+
+    def heading(self) -> list[str]:
+        """What was measured, in words."""
+        counts, layer = self.counts["train"], self.layers["train"]
+        model, head = self.extractor.model, self.extractor.head
+        parts = [f"{len(counts):,} classes", f"D = {layer.dim:,}"]
+        if layer.kernel is not None:
+            parts.append(f"head {head.name!r}")
+        else:
+            parts.append(f"features of {self.extractor.names[0]!r}")
+        sizes = [f"{c.sum():,} of {name}" for name, c in self.counts.items()]
+        sizes[0] = sizes[0].replace(" of ", " examples of ")
+        title = f"Neural collapse of {model.name!r}: "
+        return [title + ", ".join(parts), ", ".join(sizes)]
+
+    def classes(self) -> dict[str, np.ndarray]:
+        """The classes that have examples."""
+        return {name: np.flatnonzero(self.counts[name]) for name in self.layers}
+
+    def notes(self) -> list[str]:
+        """Which classes are missing."""
+        lines = []
+        for name in self.layers:
+            counts = self.counts[name]
+            absent = np.flatnonzero(counts == 0)
+            if len(absent):
+                some = ", ".join(map(str, absent[:8]))
+                lines.append(
+                    f"{len(absent):,} of {len(counts):,} classes without an "
+                    f"example of {name}: {some}" + ", ..." * (len(absent) > 8)
+                )
+        return lines
+
+
+class _Scores:
+    """NECO's scores of features that come batch by batch.
+
+    Attributes:
+        count: Integer, how many features there were.
+    """
+
+    def __init__(self, statistics: ClassStatistics, dim: int | None):
+        self._statistics = statistics
+        self._dim = dim
+        self._waiting, self._size = [], 0
+        self._scores = []
+        self.count = 0
+
+    def update(self, features: np.ndarray) -> None:
+        """Adds a batch; the principal space is found once for many."""
+        self.count += len(features)
+        self._waiting.append(features)
+        self._size += features.nbytes
+        if self._size >= _CHUNK:
+            self._score()
+
+    def result(self) -> np.ndarray:
+        """The scores of all examples so far."""
+        if self._waiting:
+            self._score()
+        return np.concatenate(self._scores)
+
+    def _score(self):
+        features = np.concatenate(self._waiting)
+        self._waiting, self._size = [], 0
+        self._scores.append(neco_scores(features, self._statistics, self._dim))
+
+
+class _Scored:
+    """A source of examples that are scored in its first pass."""
+
+    def __init__(self, source: FeatureSource, scores: _Scores | None):
+        self._source = source
+        self._scores = scores
+
+    @property
+    def kept(self) -> bool:
+        return self._source.kept
+
+    @property
+    def repeats(self) -> bool:
+        return self._source.repeats
+
+    def release(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return self._source.release()
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        scores, self._scores = self._scores, None
+        for features, labels in self._source:
+            if scores is not None:
+                scores.update(features)
+            yield features, labels
+
+
+def _nc5(layer):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(METRICS["nc5"].function(layer))
+
+
+def _detection(id_scores, ood_scores):
+    return {
+        "neco_auroc": auroc(id_scores, ood_scores),
+        "neco_fpr95": false_positive_rate(id_scores, ood_scores),
+    }
+
+
+def _group(tag):
+    return next(t for t, p in _GROUPS.items() if tag.startswith(p))
+
+
+def _number(value):
+    if value is None:
+        return "-".rjust(_NUMBER)
+    return f"{value:.4g}".rjust(_NUMBER)
+
+
+def _class_table(name, values, classes):
+    """Lines with one row a class, for the arrays of a data set."""
+    arrays = {tag: v for tag, v in values.items() if np.ndim(v) == 1}
+    lines, tags = [], list(arrays)
+    for start in range(0, len(tags), _CLASS_COLUMNS):
+        part = tags[start : start + _CLASS_COLUMNS]
+        titles = [tag.removeprefix("per_class_") for tag in part]
+        head = "".join(title[-13:].rjust(14) for title in titles)
+        lines += ["", f"{name:8}"[:8] + head]
+        for row in range(len(arrays[part[0]])):
+            label = row if classes is None else classes[row]
+            cells = "".join(f"{arrays[tag][row]:14.4g}" for tag in part)
+            lines.append(f"{label:8}" + cells)
+    return lines
