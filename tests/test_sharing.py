@@ -1,6 +1,5 @@
 """Measurements that devices and processes share are those of one device."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -20,9 +19,7 @@ sys.path.append(str(HERE))
 from shared import data  # noqa: E402
 from shared import network  # noqa: E402
 
-needs_jax = pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None, reason="jax is not installed"
-)
+BACKEND = keras.backend.backend()
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
 
@@ -55,15 +52,11 @@ def assert_same(values, expected, rtol=1e-6):
         )
 
 
-@pytest.mark.parametrize(
-    "backend", ["tensorflow", pytest.param("jax", marks=needs_jax)]
-)
-def test_two_replicas_are_one_device(backend):
-    if keras.backend.backend() != "tensorflow" and backend == "tensorflow":
-        pytest.skip("TensorFlow's own")
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras has no replicas there")
+def test_two_replicas_are_one_device():
     # 1,797 examples: neither batches of 100 nor the last one are even.
     (values,) = results(
-        start("replicas.py", 99, KERAS_BACKEND=backend, **TWO_DEVICES)
+        start("replicas.py", 99, KERAS_BACKEND=BACKEND, **TWO_DEVICES)
     )
     x, y = data()
     model = network()
@@ -74,7 +67,7 @@ def test_two_replicas_are_one_device(backend):
     assert_same(values["metric"], expected, 1e-5)
 
 
-@needs_jax
+@pytest.mark.skipif(BACKEND != "jax", reason="processes share it on JAX")
 @pytest.mark.parametrize("first", [500, 1796, 1797])
 def test_two_processes_measure_what_one_does(first):
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -10,6 +10,7 @@ from keras import ops
 
 from nc_keras.callbacks.neural_collapse import NeuralCollapse
 from nc_keras.callbacks.neural_collapse import log_key
+from nc_keras.callbacks.panels import MSE_PANELS
 from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
 from nc_keras.callbacks.terminal_phase import TerminalPhase
@@ -29,7 +30,8 @@ class NCTensorBoard(NeuralCollapse):
     * `log_dir/train` and `log_dir/validation`: the scalars `nc/<tag>`,
       `loss`, `error` (as measured, in inference mode), `learning_rate` and
       `terminal_phase`, with the number of finished epochs as step, and
-      `running/<tag>` where `RunningCollapse` comes before; loss and
+      `running/<tag>` where `RunningCollapse` comes before; the parts of the
+      MSE loss as `mse/<part>` where it is the loss; loss and
       error of the terminal phase once more, so that their curves are marked
       there; images of the cosines of the class means and of the head, in
       which a simplex ETF is white off the diagonal; the singular values of
@@ -64,6 +66,7 @@ class NCTensorBoard(NeuralCollapse):
         memory: As in `NeuralCollapse`.
         ignore_label: As in `NeuralCollapse`.
         across_processes: As in `NeuralCollapse`.
+        decompose: As in `NeuralCollapse`.
 
     Raises:
         OSError: If `log_dir` cannot be written to.
@@ -99,6 +102,7 @@ class NCTensorBoard(NeuralCollapse):
         memory: int = MEMORY,
         ignore_label: int | None = None,
         across_processes: bool = False,
+        decompose: bool | None = None,
     ):
         if metrics is not None:
             # The terminal phase is told by the accuracy.
@@ -116,6 +120,7 @@ class NCTensorBoard(NeuralCollapse):
             memory,
             ignore_label,
             across_processes,
+            decompose,
         )
         self.log_dir = pathlib.Path(log_dir)
         self.images_every = images_every
@@ -215,7 +220,8 @@ class NCTensorBoard(NeuralCollapse):
         }
         self._run_writer = TensorBoardWriter(self.log_dir)
         if not earlier:
-            self._run_writer.layout(PANELS)
+            decomposed = {} if self.decay is None else MSE_PANELS
+            self._run_writer.layout(PANELS | decomposed)
         self._has_settings = bool(earlier)
 
     def _settings(self):
@@ -253,6 +259,9 @@ class NCTensorBoard(NeuralCollapse):
                 for tag in METRICS
                 if (key := prefix + log_key(tag)) in logs
             }
+            for part in ("nc1", "nc23", "perp", "perp_share"):
+                if prefix + "mse_" + part in logs:
+                    scalars[f"mse/{part}"] = logs[prefix + "mse_" + part]
             marked = {}
             if prefix + "loss" in logs:
                 marked["loss"] = logs[prefix + "loss"]

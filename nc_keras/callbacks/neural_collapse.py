@@ -15,7 +15,10 @@ from nc_keras.measurement import FeatureSource
 from nc_keras.measurement import measurement_of
 from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.metrics.gathering import present_classes
+from nc_keras.metrics.gathering import validate_head
 from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.metrics.mse_decomposition import decomposition_of
+from nc_keras.metrics.mse_decomposition import equivalent_decay
 from nc_keras.metrics.registry import METRICS
 from nc_keras.processes import all_gather
 
@@ -58,6 +61,10 @@ class NeuralCollapse(keras.callbacks.Callback):
         ignore_label: As in `nc_keras.measure`.
         across_processes: As in `nc_keras.measure`: whether all data here are
             the share of this process.
+        decompose: Boolean, whether the parts of the MSE loss are measured as
+            well (`"mse_nc1"`, `"mse_nc23"`, `"mse_perp"` and
+            `"mse_perp_share"`, see `nc_keras.metrics.mse_decomposition`);
+            `None` for whenever the model is compiled with that loss.
 
     Attributes:
         train_means: Array of shape `(C, D)`, the class means of the training
@@ -90,6 +97,7 @@ class NeuralCollapse(keras.callbacks.Callback):
         memory: int = MEMORY,
         ignore_label: int | None = None,
         across_processes: bool = False,
+        decompose: bool | None = None,
     ):
         super().__init__()
         measured_epochs(epochs, epochs=1)
@@ -97,6 +105,7 @@ class NeuralCollapse(keras.callbacks.Callback):
         self.memory = memory
         self.ignore_label = ignore_label
         self.across_processes = across_processes
+        self.decompose = decompose
         self.x = x
         self.y = y
         self.validation_data = validation_data
@@ -167,6 +176,24 @@ class NeuralCollapse(keras.callbacks.Callback):
                 values.update(self._measure(x, y, _PREFIXES[name]))
         return values
 
+    @property
+    def decay(self) -> float | None:
+        """The decay of the MSE loss, where its parts are measured."""
+        if self.decompose is False or self.model.loss is None:
+            return None
+        decay = equivalent_decay(self.model)
+        if decay is not None and self._extractor is not None:
+            decay = _decay_of_head(self.model, self._extractor.head, decay)
+        if decay is None and self.decompose:
+            raise ValueError(
+                "The MSE loss can be decomposed with `nc_keras.losses.MSE`, "
+                "`nc_keras.optimizers.SGD` or an optimizer without weight "
+                "decay, and a linear head that makes the outputs. "
+                f"Received: loss={self.model.loss!r}, "
+                f"optimizer={self.model.optimizer.name!r}."
+            )
+        return decay
+
     def _data(self):
         data = {"training": (self.x, self.y)}
         if isinstance(self.validation_data, tuple | list):
@@ -213,12 +240,38 @@ class NeuralCollapse(keras.callbacks.Callback):
             missing=self.missing,
             metrics=metrics,
             gather=all_gather if self.across_processes else None,
+            scatter=self.decay is not None,
         )
         if not prefix:
             self.train_means = measurement.class_means
         self.layers[prefix] = measurement.layer
-        values = measurement.values()
+        values = measurement.values() | self._parts(measurement)
         return {prefix + log_key(tag): v for tag, v in values.items()}
+
+    def _parts(self, measurement):
+        if self.decay is None or not measurement.statistics.counts.all():
+            return {}
+        head = validate_head(self._extractor.kernel, self._extractor.bias)
+        parts = decomposition_of(measurement.statistics, *head, self.decay)
+        names = ("nc1", "nc23", "perp", "perp_share")
+        return {f"mse_{name}": getattr(parts, name) for name in names}
+
+
+def _decay_of_head(model, head, decay):
+    """The decay of the head's weights, or `None` if the loss is not its."""
+    activation = getattr(head, "activation", None)
+    is_linear = activation in (None, keras.activations.linear)
+    last = model
+    while isinstance(last, keras.Model) and getattr(last, "outputs", None):
+        last = last.outputs[0]._keras_history.operation
+    if not is_linear or last is not head:
+        return None
+    bias = getattr(head, "bias", None)
+    trained = [w for w in head.trainable_weights if w is not bias]
+    if any(weight is head.kernel for weight in trained):
+        return decay
+    # A kernel that is made of other weights is not what decays.
+    return 0.0 if not trained or not decay else None
 
 
 def _validate_metrics(metrics):

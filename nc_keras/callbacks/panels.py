@@ -36,6 +36,16 @@ PANELS = {
     },
 }
 
+# Where the MSE loss is decomposed.
+MSE_PANELS = {
+    "MSE loss: its parts, and the central path": {
+        "L_NC1: spread within classes": ["^mse/nc1$"],
+        "L_NC2/3: misses at the class means": ["^mse/nc23$"],
+        "L_perp: distance from the best head": ["^mse/perp$"],
+        "L_perp / L: 0 on the central path": ["^mse/perp_share$"],
+    },
+}
+
 _BELOW = np.array([33, 102, 172])  # blue
 _ABOVE = np.array([178, 24, 43])  # red
 _MOST = 512  # classes in an image

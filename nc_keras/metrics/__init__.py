@@ -20,6 +20,7 @@ from nc_keras.metrics.collapse_metrics import collapse_metrics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
 from nc_keras.metrics.last_layer import LastLayer
 from nc_keras.metrics.mse_decomposition import MSEDecomposition
+from nc_keras.metrics.mse_decomposition import equivalent_decay
 from nc_keras.metrics.mse_decomposition import mse_decomposition
 from nc_keras.metrics.registry import METRICS
 from nc_keras.metrics.registry import Metric
@@ -37,6 +38,7 @@ __all__ = [
     "RunningStatistics",
     "accuracy",
     "collapse_metrics",
+    "equivalent_decay",
     "hyperspherical_uniformity",
     "linguistic",
     "metric",

@@ -107,7 +107,7 @@ def collapse_metrics(
         metrics=metrics,
         ood_mean=None if ood is None else mean_feature(ood),
     )
-    return measurement.values(pairs)
+    return measurement.values(pairs, progress=True)
 
 
 def metrics_from_statistics(

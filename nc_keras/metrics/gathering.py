@@ -95,6 +95,8 @@ class Measurement:
             a share of the examples each; or `None`. All of them must make the
             same measurements, and have the same values then. A share may be
             empty.
+        scatter: Boolean, whether to gather the `(D, D)` scatter even if no
+            metric needs it.
 
     Attributes:
         layer: The `LastLayer`.
@@ -113,6 +115,7 @@ class Measurement:
         metrics: str | Iterable[str] | None = None,
         ood_mean: np.ndarray | None = None,
         gather: Gather | None = None,
+        scatter: bool = False,
     ):
         have = {
             "kernel": kernel,
@@ -138,7 +141,7 @@ class Measurement:
         self._missing = missing
         self._shared = gather is not None
         self._gather = gather or (lambda array: [array])
-        self._sort_metrics()
+        self._sort_metrics(scatter)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             self.statistics = self._statistics(num_classes)
             self.layer = layer_of(
@@ -180,9 +183,9 @@ class Measurement:
     def _reductions(self):
         return self._early | self._late
 
-    def _sort_metrics(self):
+    def _sort_metrics(self, scatter):
         needs = set().union(*(m.needs for m in self.metrics))
-        self._scatter = "scatter" in needs
+        self._scatter = scatter or "scatter" in needs
         self._directions = "principal_variances" in needs
         over_examples = [m for m in self.metrics if m.over == "examples"]
         # If one of them needs the second pass, the others can wait for it.

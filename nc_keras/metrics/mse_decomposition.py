@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import keras
 import numpy as np
 
 from nc_keras.blas import one_thread
 from nc_keras.labels import class_labels
+from nc_keras.losses.mse import MSE
 from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.gathering import present_classes
 from nc_keras.metrics.gathering import validate_head
 from nc_keras.metrics.gathering import validate_shapes
+from nc_keras.optimizers.sgd import SGD
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,7 +78,8 @@ def mse_decomposition(
     * `perp = (1/2) tr (W - W_LS) A (W - W_LS)'`,
       `A = S_W + sum_c p_c m_c m_c' + decay I`.
 
-    A head without bias is compared with the best head without bias.
+    A head without bias is compared with the best head without bias. Which
+    `decay` a compiled model has is `nc_keras.metrics.equivalent_decay`.
 
     Args:
         features: Array of shape `(N, D)`.
@@ -110,6 +114,51 @@ def mse_decomposition(
     statistics = ClassStatistics.from_features(features, labels, classes)
     validate_shapes(statistics.means, classes, kernel, None)
     return decomposition_of(statistics, kernel, bias, decay)
+
+
+def equivalent_decay(model: Any) -> float | None:
+    """The `decay` of `mse_decomposition` that a compiled model trains with.
+
+    `nc_keras.optimizers.SGD` and its like add `w` times a weight to its
+    gradient, which is the penalty `(w/2) ||W||^2`. Beside the mean over
+    classes, `(1/NC) sum`, that is the decay `C w / 2` beside the loss
+    `(1/2N) sum`; beside the sum over classes it is `w / 2`.
+
+    Args:
+        model: A compiled `keras.Model`, whose loss is `nc_keras.losses.MSE`
+            or Keras' mean squared error.
+
+    Returns:
+        The decay; or `None` if the loss is another one, or the optimizer's
+        decay is not a penalty of the loss.
+
+    Example:
+
+    >>> model = nc_keras.models.MLP((4,), 10, widths=(8,))
+    >>> model.compile(
+    ...     nc_keras.optimizers.SGD(0.1, weight_decay=5e-4),
+    ...     loss=nc_keras.losses.MSE(),
+    ... )
+    >>> print(round(nc_keras.metrics.equivalent_decay(model), 6))
+    0.0025
+    """
+    loss, optimizer = model.loss, model.optimizer
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    is_function = loss is keras.losses.mean_squared_error
+    if not is_function and not isinstance(
+        loss, MSE | keras.losses.MeanSquaredError
+    ):
+        return None
+    decay = optimizer.weight_decay or 0.0
+    if decay and not isinstance(optimizer, SGD):
+        return None
+    outputs = getattr(model, "outputs", None)
+    classes = outputs[0].shape[-1] if outputs else None
+    summed = getattr(loss, "class_reduction", "mean") == "sum"
+    if not summed and classes is None:
+        return None
+    return decay / 2 * (1 if summed else classes)
 
 
 def decomposition_of(

@@ -19,7 +19,7 @@ from nc_keras.metrics.last_layer import LastLayer
 _TILE = 512  # classes on a side of a tile on the host
 _NUMBERS = 2**22  # in a block of differences on the device
 _CLOSE = 1e-6  # of |a|^2 + |b|^2: below, their product has lost the distance
-_SAMPLE = 2**14  # random pairs that are looked at together
+_SAMPLE = 2**11  # random pairs that are looked at together
 _THREADS = min(os.cpu_count() or 1, 16)
 _LONG = 800  # tiles, from which on a progress bar is worth its lines
 
