@@ -157,10 +157,11 @@ class Accumulator:
 
     @np.errstate(invalid="ignore", over="ignore")
     def update(self, features: np.ndarray, labels: np.ndarray) -> None:
-        """Adds a block of float64 features and valid integer labels."""
+        """Adds a block of features, float32 or 64, and integer labels."""
         self._make_room(labels, features.shape[1])
         self._note_references(features, labels)
-        residuals = features - self._references[labels]
+        residuals = np.take(self._references, labels, axis=0)
+        np.subtract(features, residuals, out=residuals)
         squares = np.einsum("nd,nd->n", residuals, residuals)
         self._note_invalid(features, squares)
         classes = len(self._counts)

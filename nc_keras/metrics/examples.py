@@ -110,18 +110,26 @@ class Examples:
 
 
 def blocks(
-    features: np.ndarray, num_classes: int = 1
+    features: np.ndarray, num_classes: int = 1, cast: bool = True
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields slices of rows and their features as float64.
 
     A block is small enough for the caches of a processor, and one row a
     class of it for the memory.
+
+    Args:
+        features: Array of shape `(N, D)`.
+        num_classes: Integer.
+        cast: Boolean, whether float32 becomes float64 too.
     """
+    dtype = "float64"
+    if not cast and features.dtype == "float32":
+        dtype = "float32"
     rows = min(4096, 2**18 // features.shape[1], 2**22 // num_classes)
     rows = max(rows, 16)
     for start in range(0, len(features), rows):
         part = slice(start, start + rows)
-        yield part, np.asarray(features[part], "float64")
+        yield part, np.asarray(features[part], dtype)
 
 
 class Reduction:

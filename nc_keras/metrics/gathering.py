@@ -205,7 +205,7 @@ class Measurement:
         for features, labels in self._batches(num_classes):
             if rules is None:  # Only now are the shapes known to fit.
                 rules = Rules(self._kernel, self._bias, self._train_means)
-            for block, part in self._blocks(features, labels):
+            for block, part in self._blocks(features, labels, self._early):
                 gathered.update(block, part)
                 examples = Examples(block, part, rules)
                 for reduction in self._early.values():
@@ -306,11 +306,11 @@ class Measurement:
                 layer, principal_variances=sums / counts.sum()
             )
 
-    def _blocks(self, features, labels):
-        """Yields float64 blocks, for products in as many threads as serve."""
+    def _blocks(self, features, labels, cast=True):
+        """Yields blocks, float64, for products in as many threads as serve."""
         classes = 1 if self._kernel is None else len(self._kernel)
         size = features.shape[1] if self._scatter else classes
-        for rows, block in blocks(features, classes):
+        for rows, block in blocks(features, classes, bool(cast)):
             with one_thread_for(block.size * size):
                 yield block, labels[rows]
 
