@@ -7,6 +7,7 @@ from nc_keras import losses
 from nc_keras import metrics
 from nc_keras import models
 from nc_keras import optimizers
+from nc_keras import theory
 from nc_keras.features import FeatureExtractor
 from nc_keras.layerwise import layerwise
 from nc_keras.measurement import measure
@@ -28,5 +29,6 @@ __all__ = [
     "models",
     "optimizers",
     "report",
+    "theory",
 ]
 __version__ = "0.1.0"

@@ -2,6 +2,14 @@ from nc_keras.models.conv_net import ConvNet
 from nc_keras.models.densenet import DenseNet
 from nc_keras.models.mlp import MLP
 from nc_keras.models.resnet import ResNet
+from nc_keras.models.unconstrained_features import UnconstrainedFeatures
 from nc_keras.models.vgg import VGG
 
-__all__ = ["MLP", "VGG", "ConvNet", "DenseNet", "ResNet"]
+__all__ = [
+    "MLP",
+    "VGG",
+    "ConvNet",
+    "DenseNet",
+    "ResNet",
+    "UnconstrainedFeatures",
+]

@@ -1,0 +1,74 @@
+import keras
+
+
+def UnconstrainedFeatures(
+    num_classes: int,
+    examples: int,
+    dim: int,
+    weight_decay: float,
+    feature_decay: float,
+    bias_decay: float | None = 0.0,
+    name: str = "unconstrained_features",
+) -> keras.Model:
+    """A head on features that are free parameters, one for each example.
+
+    The model of which neural collapse is proved. It takes the index of an
+    example, `0 .. num_classes * examples - 1`, looks its feature up, and
+    applies a linear head. All parameters have a penalty `(decay / 2) ||.||^2`
+    in the loss; train it on all indices at once, without weight decay in the
+    optimizer.
+
+    Args:
+        num_classes: Integer, `K`.
+        examples: Integer, `n`, the examples of each class.
+        dim: Integer, `d`, the dimension of the features.
+        weight_decay: Float, `lw`, of the head's kernel.
+        feature_decay: Float, `lh`, of the features.
+        bias_decay: Float, `lb`, of the head's bias; or `None` for a head
+            without bias.
+        name: Name of the model.
+
+    Returns:
+        A `keras.Sequential`, from integers of shape `(batch_size,)` to
+        outputs of shape `(batch_size, K)`.
+
+    Example:
+
+    >>> model = nc_keras.models.UnconstrainedFeatures(3, 5, 8, 5e-3, 5e-3)
+    >>> model(np.arange(15)).shape == (15, 3)
+    True
+
+    Reference:
+
+    - [Mixon, Parshall & Pi, 2020](https://arxiv.org/abs/2011.11619);
+      `nc_keras.theory.unconstrained_features` has the minimisers.
+    """
+    scale = dim**-0.5
+
+    def half(decay):
+        return keras.regularizers.L2(decay / 2) if decay else None
+
+    def normal():
+        return keras.initializers.RandomNormal(stddev=scale)
+
+    return keras.Sequential(
+        [
+            keras.Input((), dtype="int32"),
+            keras.layers.Embedding(
+                num_classes * examples,
+                dim,
+                embeddings_initializer=normal(),
+                embeddings_regularizer=half(feature_decay),
+                name="features",
+            ),
+            keras.layers.Dense(
+                num_classes,
+                use_bias=bias_decay is not None,
+                kernel_initializer=normal(),
+                kernel_regularizer=half(weight_decay),
+                bias_regularizer=half(bias_decay),
+                name="head",
+            ),
+        ],
+        name=name,
+    )

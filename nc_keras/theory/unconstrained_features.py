@@ -1,0 +1,294 @@
+"""Closed-form minimisers of unconstrained-features models.
+
+Features are free parameters, `n` for each of `K` classes, `N = n K`, and the
+head is linear:
+
+`min (1/N) sum loss(W h + b, y) + (lw/2) ||W||^2 + (lh/2) ||H||^2
+ + (lb/2) ||b||^2`.
+
+With `r = sqrt(n lw lh)` every minimiser of what follows is given by the
+eigenvalues of `W W'`: one along the vector of ones, and one, `K - 1` times,
+across it. Features follow from the head, `h = sqrt(lw / (n lh)) w_y`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Minimizer:
+    """A global minimiser of an unconstrained-features model.
+
+    Attributes:
+        num_classes: Integer, `K`.
+        margin: Float, `z_y - z_j` of the outputs of every example, the same
+            for all `j`.
+        weight_norm: Float, `||w_k||`.
+        feature_norm: Float, `||h||`.
+        bias: Float, every entry of `b`.
+        loss: Float, the value of the objective.
+        is_trivial: Boolean, whether `W = 0` and `H = 0` wins.
+        is_simplex: Boolean, whether the rows of the head are a simplex ETF
+            (else, they lie between one and an orthogonal frame).
+
+    Args:
+        num_classes: As above, and so are all the others.
+
+    Example:
+
+    >>> from nc_keras.theory import unconstrained_features
+    >>> unconstrained_features.cross_entropy(10, 100, 1.0, 1.0).is_trivial
+    True
+    """
+
+    num_classes: int
+    margin: float
+    weight_norm: float
+    feature_norm: float
+    bias: float
+    loss: float
+    is_trivial: bool
+    is_simplex: bool
+
+
+def cross_entropy(
+    num_classes: int,
+    examples: int,
+    weight_decay: float,
+    feature_decay: float,
+    label_smoothing: float = 0.0,
+) -> Minimizer:
+    """The minimiser under cross-entropy, with or without label smoothing.
+
+    `z = log(1 / (r + a/K) - (K - 1))` for label smoothing `a`, or zero where
+    `K r >= 1 - a`. The bias is zero. Derived here from the nuclear norm that
+    the two decays add up to, `r ||Z||_*`, and checked by optimisation.
+
+    Args:
+        num_classes: Integer, `K`.
+        examples: Integer, `n`, the examples of each class.
+        weight_decay: Float, `lw`.
+        feature_decay: Float, `lh`.
+        label_smoothing: Float in [0, 1), `a`.
+
+    Returns:
+        The `Minimizer`.
+
+    Raises:
+        ValueError: If a number is out of its range.
+
+    Example:
+
+    >>> from nc_keras.theory import unconstrained_features
+    >>> best = unconstrained_features.cross_entropy(10, 100, 5e-3, 5e-5)
+    >>> print(f"{best.margin:.4f} {best.weight_norm:.4f}")
+    4.9836 2.1179
+
+    Reference:
+
+    - [Zhu et al., 2021](https://arxiv.org/abs/2105.02375), Theorem 3.1, for
+      the geometry.
+    - [Zhou et al., 2022](https://arxiv.org/abs/2210.02192), for label
+      smoothing.
+    """
+    model = _Decays(num_classes, examples, weight_decay, feature_decay)
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(
+            "`label_smoothing` must be in [0, 1). "
+            f"Received: label_smoothing={label_smoothing}."
+        )
+    share = label_smoothing / num_classes
+    inverse = 1 / (model.rate + share)
+    margin = 0.0
+    if inverse > num_classes:
+        margin = math.log(inverse - (num_classes - 1))
+    wrong = (num_classes - 1) * share
+    # -log p of the label, and of each other class.
+    right = math.log1p((num_classes - 1) * math.exp(-margin))
+    loss = (1 - wrong) * right + wrong * (right + margin)
+    return model.centered(margin, loss)
+
+
+def focal(
+    num_classes: int,
+    examples: int,
+    weight_decay: float,
+    feature_decay: float,
+    gamma: float = 3.0,
+) -> Minimizer:
+    """The minimiser under the focal loss `-(1 - p)^gamma log p`.
+
+    The margin minimises `(1 - p)^gamma (-log p) + (K - 1) r z` with
+    `p = 1 / (1 + (K - 1) e^-z)`, a function of one number, which has no
+    closed form for `gamma > 0`.
+
+    Args:
+        num_classes: As in `cross_entropy`.
+        examples: As in `cross_entropy`.
+        weight_decay: As in `cross_entropy`.
+        feature_decay: As in `cross_entropy`.
+        gamma: Float, at least 0, where it is cross-entropy.
+
+    Returns:
+        The `Minimizer`.
+
+    Raises:
+        ValueError: If a number is out of its range.
+
+    Example:
+
+    >>> from nc_keras.theory import unconstrained_features
+    >>> best = unconstrained_features.focal(10, 100, 5e-3, 5e-5, gamma=3.0)
+    >>> best.margin < 4.9
+    True
+
+    Reference:
+
+    - [Zhou et al., 2022](https://arxiv.org/abs/2210.02192).
+    """
+    # Not for everybody who imports the library.
+    from scipy.optimize import minimize_scalar
+
+    model = _Decays(num_classes, examples, weight_decay, feature_decay)
+    if not gamma >= 0:
+        raise ValueError(
+            f"`gamma` must not be negative. Received: gamma={gamma}."
+        )
+
+    def data(margin):
+        wrong = (num_classes - 1) * math.exp(-margin)
+        return (wrong / (1 + wrong)) ** gamma * math.log1p(wrong)
+
+    def objective(margin):
+        return data(margin) + (num_classes - 1) * model.rate * margin
+
+    # The loss of zero bounds what any margin may cost.
+    most = objective(0.0) / ((num_classes - 1) * model.rate)
+    grid = np.linspace(0.0, most, 2001)
+    least = int(np.argmin([objective(z) for z in grid]))
+    bracket = grid[max(least - 1, 0)], grid[min(least + 1, 2000)]
+    margin = minimize_scalar(
+        objective, bounds=bracket, method="bounded", options={"xatol": 1e-12}
+    ).x
+    margin = margin if objective(margin) < objective(0.0) else 0.0
+    return model.centered(float(margin), data(margin))
+
+
+def mean_squared_error(
+    num_classes: int,
+    examples: int,
+    weight_decay: float,
+    feature_decay: float,
+    bias_decay: float | None = 0.0,
+    target: float = 1.0,
+    class_reduction: str = "half",
+) -> Minimizer:
+    """The minimiser under the squared error of one-hot targets.
+
+    `W W' / sqrt(n lh / lw)` has the eigenvalue `(M - K r)_+` across the
+    vector of ones. Along it: zero with a free bias (a simplex ETF), the same
+    without a bias (an orthogonal frame), `(M - K r (1 + lb) / lb)_+` with a
+    bias under the decay `lb`.
+
+    Args:
+        num_classes: As in `cross_entropy`.
+        examples: As in `cross_entropy`.
+        weight_decay: As in `cross_entropy`.
+        feature_decay: As in `cross_entropy`.
+        bias_decay: Float, `lb`, 0 for a free bias; or `None` for a head
+            without bias.
+        target: Float, `M`, the target of the label.
+        class_reduction: `"half"` for the `(1/2) sum_c` of the papers,
+            `"sum"` and `"mean"` for those of `nc_keras.losses.MSE`.
+
+    Returns:
+        The `Minimizer`.
+
+    Raises:
+        ValueError: If a number is out of its range.
+
+    Example:
+
+    >>> from nc_keras.theory import unconstrained_features
+    >>> best = unconstrained_features.mean_squared_error(10, 100, 5e-3, 5e-5)
+    >>> print(f"{best.margin:.4f} {best.bias:.4f} {best.is_simplex}")
+    0.9500 0.1000 True
+
+    Reference:
+
+    - [Zhou et al., 2022](https://arxiv.org/abs/2203.01238).
+    """
+    factors = {"half": 1.0, "sum": 2.0, "mean": 2.0 / num_classes}
+    if class_reduction not in factors:
+        raise ValueError(
+            f"`class_reduction` must be one of {tuple(factors)}. "
+            f"Received: class_reduction={class_reduction!r}."
+        )
+    factor = factors[class_reduction]
+    model = _Decays(num_classes, examples, weight_decay, feature_decay)
+    if bias_decay is not None and not bias_decay >= 0:
+        raise ValueError(
+            "`bias_decay` must not be negative, or be `None` for no bias. "
+            f"Received: bias_decay={bias_decay}."
+        )
+    if not target > 0:
+        raise ValueError(
+            f"`target` must be positive. Received: target={target}."
+        )
+    price = num_classes * model.rate / factor
+    across = max(target - price, 0.0)
+    along, bias = across, 0.0
+    if bias_decay is not None:
+        decay = bias_decay / factor
+        along = max(target - price * (1 + decay) / decay, 0.0) if decay else 0.0
+        bias = (target - along) / (num_classes * (1 + decay))
+    misses = along + num_classes * bias - target
+    data = (num_classes - 1) * (across - target) ** 2 + misses**2
+    loss = factor * data / (2 * num_classes)
+    loss += (bias_decay or 0.0) / 2 * num_classes * bias**2
+    return model.minimizer(across, along, bias, loss)
+
+
+class _Decays:
+    """What the decays of head and features make of the outputs."""
+
+    def __init__(self, num_classes, examples, weight_decay, feature_decay):
+        if num_classes < 2 or examples < 1:
+            raise ValueError(
+                "At least two classes and one example of each are needed. "
+                f"Received: num_classes={num_classes}, examples={examples}."
+            )
+        if not (weight_decay > 0 and feature_decay > 0):
+            raise ValueError(
+                "Without decay of head and features there is no minimiser. "
+                f"Received: weight_decay={weight_decay}, "
+                f"feature_decay={feature_decay}."
+            )
+        self.num_classes = num_classes
+        self.rate = math.sqrt(examples * weight_decay * feature_decay)
+        self._scale = math.sqrt(examples * feature_decay / weight_decay)
+        self._ratio = math.sqrt(weight_decay / (examples * feature_decay))
+
+    def centered(self, margin, data):
+        """The minimiser of a loss that a shift of all outputs leaves alone."""
+        return self.minimizer(margin, 0.0, 0.0, data)
+
+    def minimizer(self, across, along, bias, data):
+        """From the eigenvalues of the outputs at the class means."""
+        classes = self.num_classes
+        nuclear = (classes - 1) * across + along
+        norm = math.sqrt(self._scale * nuclear / classes)
+        return Minimizer(
+            num_classes=classes,
+            margin=across,
+            weight_norm=norm,
+            feature_norm=self._ratio * norm,
+            bias=bias,
+            loss=data + self.rate * nuclear,
+            is_trivial=nuclear == 0,
+            is_simplex=across > 0 and along == 0,
+        )
