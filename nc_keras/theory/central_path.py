@@ -99,7 +99,7 @@ def predicted_snr(
     >>> w = central_path.predicted_snr([0.5, 2.0], [0.0, 1e9], 3, 30)
     >>> print(w.round(2))
     [[  0.5   2. ]
-     [107.44 107.44]]
+     [107.43 107.43]]
 
     Reference:
 

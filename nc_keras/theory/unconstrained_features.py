@@ -86,7 +86,7 @@ def cross_entropy(
     >>> from nc_keras.theory import unconstrained_features
     >>> best = unconstrained_features.cross_entropy(10, 100, 5e-3, 5e-5)
     >>> print(f"{best.margin:.4f} {best.weight_norm:.4f}")
-    4.9836 2.1179
+    5.2523 2.1742
 
     Reference:
 

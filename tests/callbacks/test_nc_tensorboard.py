@@ -13,6 +13,7 @@ from tensorboard.util import tensor_util
 
 import nc_keras
 from nc_keras.callbacks import NCTensorBoard
+from nc_keras.callbacks.panels import MSE_PANELS
 from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
 
@@ -155,7 +156,8 @@ def test_layout_and_hparams_are_written_once(digits, tmp_path):
     layout = layout_pb2.Layout.FromString(
         root.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
     )
-    assert [category.title for category in layout.category] == list(PANELS)
+    titles = [category.title for category in layout.category]
+    assert titles == [*PANELS, *MSE_PANELS]
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     metadata = root.SummaryMetadata("_hparams_/session_start_info")
