@@ -548,8 +548,7 @@ class _LayerPasses:
     @property
     def class_means(self) -> np.ndarray:
         """`(C, D)`, the class means; NaN for a class without examples."""
-        present = self._statistics.counts[:, None] > 0
-        return np.where(present, self._statistics.means, np.nan)
+        return self._statistics.present_means
 
     def begin_sweep(self) -> bool:
         """Prepares the second pass, and returns whether it is needed."""

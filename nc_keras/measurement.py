@@ -73,7 +73,7 @@ def measure(
         missing: As in `nc_keras.metrics.collapse_metrics`.
         metrics: As in `nc_keras.metrics.collapse_metrics`.
         ood: Out-of-distribution examples: an array, or a dataset of `(x, y)`
-            batches whose labels do not matter.
+            batches whose labels do not matter; all of them in every process.
         pairs: As in `nc_keras.metrics.collapse_metrics`.
         memory: Integer, how many bytes of features may be kept. Defaults to
             2 GiB.

@@ -30,7 +30,6 @@ _NUMBER = 11  # columns of a number
 _CLASS_COLUMNS = 5
 _CHUNK = 2**26  # bytes of features that are scored at a time
 _STATISTICS_ONLY = "nc1_trace_ratio"
-_WITH_SCATTER = "vci"
 _OOD = ("nc5", "neco_auroc", "neco_fpr95")
 _GROUPS = {
     "NC1  features become their class means": ("nc1", "vci"),
@@ -336,9 +335,13 @@ class _Run:
         """Returns the values of all data sets."""
         has_kernel = self.head[0] is not None
         tags = chosen.tags(has_kernel, is_test=False)
-        extra = _STATISTICS_ONLY if ood is None else _WITH_SCATTER
         source = self._source(train)
-        first = self._measure("train", source, {*tags, extra})
+        first = self._measure(
+            "train",
+            source,
+            {*tags, _STATISTICS_ONLY},
+            scatter=ood is not None,
+        )
         values = {"train": self._values(first, tags)}
         scores = None if ood is None else _Scores(first.statistics, neco_dim)
         if test is not None:

@@ -93,6 +93,11 @@ class ClassStatistics:
             accumulator.update(block, labels[rows])
         return accumulator.statistics()
 
+    @property
+    def present_means(self) -> np.ndarray:
+        """`means`, but NaN for a class without examples."""
+        return np.where(self.counts[:, None] > 0, self.means, np.nan)
+
     @np.errstate(invalid="ignore", over="ignore")
     def merge(self, other: ClassStatistics) -> ClassStatistics:
         """Returns the statistics of the examples of both.

@@ -160,8 +160,7 @@ class Measurement:
     @property
     def class_means(self) -> np.ndarray:
         """`(C, D)`, the class means; NaN for a class without examples."""
-        present = self.statistics.counts[:, None] > 0
-        return np.where(present, self.statistics.means, np.nan)
+        return self.statistics.present_means
 
     def values(
         self, pairs: int | None = None, progress: bool = False

@@ -106,8 +106,8 @@ def mse_decomposition(
 
     Reference:
 
-    - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073),
-      Section 2.
+    - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073), in the
+      form of the authors' notebook, extended to classes of any sizes.
     """
     kernel, bias = validate_head(kernel, bias)
     labels, classes = class_labels(labels, len(kernel))

@@ -40,7 +40,7 @@ def UnconstrainedFeatures(
 
     Reference:
 
-    - [Mixon, Parshall & Pi, 2020](https://arxiv.org/abs/2011.11619);
+    - [Zhu et al., 2021](https://arxiv.org/abs/2105.02375);
       `nc_keras.theory.unconstrained_features` has the minimisers.
     """
     scale = dim**-0.5

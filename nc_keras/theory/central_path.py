@@ -42,8 +42,7 @@ def snr(statistics: ClassStatistics) -> np.ndarray:
 
     Reference:
 
-    - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073),
-      Section 3.
+    - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073).
     """
     if statistics.scatter is None or not statistics.counts.all():
         raise ValueError(
@@ -77,9 +76,9 @@ def predicted_snr(
     `dw/dt = w / (N (C + w^2)^2)`. So `w` grows as `(4t/N)^{1/4}`, and the
     ratio of any two goes to one.
 
-    The form and the rate are the paper's; the constants are derived for this
-    loss, zero mean of all features and plain gradient flow, and hold against
-    the integrated flow.
+    The form and the rate are the paper's, as others transcribe it; the
+    constants are derived for this loss, zero mean of all features and plain
+    gradient flow, and hold against the integrated flow.
 
     Args:
         initial: Array of shape `(r,)`, positive singular values at time 0.
@@ -103,8 +102,7 @@ def predicted_snr(
 
     Reference:
 
-    - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073),
-      Theorem 2 (Section 4).
+    - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073).
     """
     initial, times = (
         np.asarray(initial, "float64"),
@@ -175,8 +173,7 @@ def renormalized_flow(
 
     Reference:
 
-    - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073),
-      Section 4.
+    - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073).
     """
     # Not for everybody who imports the library.
     from scipy.integrate import solve_ivp

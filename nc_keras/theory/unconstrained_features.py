@@ -90,8 +90,7 @@ def cross_entropy(
 
     Reference:
 
-    - [Zhu et al., 2021](https://arxiv.org/abs/2105.02375), Theorem 3.1, for
-      the geometry.
+    - [Zhu et al., 2021](https://arxiv.org/abs/2105.02375), for the geometry.
     - [Zhou et al., 2022](https://arxiv.org/abs/2210.02192), for label
       smoothing.
     """
