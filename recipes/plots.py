@@ -43,7 +43,7 @@ _MARKERS = "os^Dv*X"
 _MEANS, _WEIGHTS = "class means", "head's weights"
 _STYLES = {_MEANS: "-", _WEIGHTS: "--"}
 _MOST_POINTS = 60
-_STYLE = {
+STYLE = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -209,7 +209,7 @@ def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
     losses = by_loss(record)
     colors = _colors(losses)
     figures = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for panel in PANELS:
             if not _has_values(panel, losses):
                 continue
@@ -281,7 +281,7 @@ def _overview(record):
     # Of one loss, three panels a row; of several, a column each.
     columns = min(3, len(panels)) if len(losses) == 1 else len(losses)
     cells = len(panels) * len(losses)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         rows = math.ceil(cells / columns)
         figure = _figure(3.7, 2.1, rows, columns)
         axes = figure.subplots(rows, columns, squeeze=False)

@@ -323,7 +323,7 @@ def plot(
     """
     losses = list(dict.fromkeys(point.loss for point in points))
     heads = list(dict.fromkeys(point.head for point in points))
-    with matplotlib.rc_context(plots._STYLE):
+    with matplotlib.rc_context(plots.STYLE):
         figure = Figure(
             figsize=(1.5 + 4.5 * len(losses), 6), layout="constrained"
         )

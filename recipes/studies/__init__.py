@@ -1,0 +1,1 @@
+"""What the studies do; `recipes/<name>.py` says how each is called."""

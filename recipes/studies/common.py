@@ -1,0 +1,235 @@
+"""What the studies share: images, training that can be killed, a record."""
+
+import datetime
+import json
+import pathlib
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import matplotlib
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+import nc_keras
+from nc_keras.writers.files import replace_atomically
+from nc_keras.writers.files import writable_directory
+from nc_keras.writers.json_lines import read_json_lines
+from recipes import datasets
+from recipes import locks
+from recipes.plots import STYLE
+from recipes.progress import EpochProgress
+from recipes.results import machine
+from recipes.results import write_json
+from recipes.study import Study
+from recipes.training import make_deterministic
+
+
+def load(study: Study) -> datasets.Dataset:
+    """Loads the images of a study, uint8, or a balanced part of them."""
+    writable_directory(study.folder)
+    dataset = datasets.load(study.dataset, study.data_dir)
+    if study.per_class is not None:
+        dataset = datasets.take(dataset, study.per_class)
+    if study.test_images is not None:
+        dataset = datasets.take_test(dataset, study.test_images)
+    return dataset
+
+
+def train(
+    study: Study,
+    name: str,
+    build: Callable[[], keras.Model],
+    dataset: datasets.Dataset,
+    *,
+    batch_size: int,
+    epochs: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    rate_at: Callable[[int], float] | None = None,
+    measured: Any = "log",
+) -> tuple[keras.Model, list[dict]]:
+    """Trains one model of a study, or reads what an earlier command trained.
+
+    Curves are on disk after each epoch. A training that was killed goes on
+    from its last checkpoint, and one that has ended is not repeated.
+
+    Args:
+        study: The settings of the study.
+        name: The name of the run, and of its folder.
+        build: Function that returns a compiled model.
+        dataset: The images, as the model takes them.
+        batch_size: Images in a step, at most all of them.
+        epochs: Passes over the images; those of the study by default.
+        settings: What else a checkpoint must agree with.
+        callbacks: More callbacks, whose logs are kept; they may have a state.
+        rate_at: The learning rate of an epoch, counted from 0; or `None` for
+            the optimizer's own.
+        measured: The epochs at which neural collapse is measured.
+
+    Returns:
+        The trained model, and the logs of every epoch.
+
+    Raises:
+        OSError: If another process trains in that folder.
+        ValueError: If its checkpoint is of other settings.
+    """
+    folder = study.folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    epochs = epochs or study.epochs
+    identity = {
+        **{"name": name, "dataset": study.dataset, "seed": study.seed},
+        **{"images": dataset.num_train, "epochs": epochs},
+        **{"batch_size": batch_size, "backend": keras.backend.backend()},
+        **(settings or {}),
+    }
+    with locks.hold(folder):
+        finished = folder / "finished.json"
+        if finished.exists():
+            _require_same(finished, identity)
+            print(f"{name}: finished before, not trained again")
+            model = keras.saving.load_model(folder / "model.keras")
+            return model, read_json_lines(folder / "metrics.jsonl")
+        make_deterministic()
+        keras.utils.set_random_seed(study.seed)
+        model = build()
+        _fit(
+            *(study, name, folder, model, dataset, batch_size, epochs),
+            *(identity, callbacks, rate_at, measured),
+        )
+        replace_atomically(folder / "model.keras", model.save)
+        write_json(finished, identity)
+    return model, read_json_lines(folder / "metrics.jsonl")
+
+
+def _fit(
+    study,
+    name,
+    folder,
+    model,
+    dataset,
+    batch_size,
+    epochs,
+    identity,
+    callbacks,
+    rate_at,
+    measured,
+):
+    panels = nc_keras.callbacks.NCTensorBoard(
+        folder,
+        dataset.x_train,
+        dataset.y_train,
+        (dataset.x_test, dataset.y_test),
+        epochs=measured,
+    )
+    finite = nc_keras.callbacks.TerminateOnNonFinite()
+    kept = [*[c for c in callbacks if hasattr(c, "get_state")], panels]
+    checkpoint = nc_keras.callbacks.Checkpoint(
+        folder / "checkpoints", kept, identity
+    )
+    schedule = []
+    if rate_at is not None:
+        schedule.append(
+            keras.callbacks.LearningRateScheduler(
+                lambda epoch, _: rate_at(epoch)
+            )
+        )
+    begin = checkpoint.finished_epochs
+    every = [*schedule, finite, *callbacks, panels, checkpoint]
+    data = dataset.fit_data(batch_size, study.seed, begin)
+    bar = EpochProgress(name) if study.progress else None
+    options = {"initial_epoch": begin, "epochs": epochs, "verbose": 0}
+    if bar is None:
+        model.fit(**data, **options, callbacks=every)
+    else:
+        with bar:
+            model.fit(**data, **options, callbacks=[*every, bar])
+    if finite.failed_at is not None:
+        raise ValueError(
+            f"{name}: the loss was not finite in epoch {finite.failed_at[0]}. "
+            "Choose a smaller learning rate or decay."
+        )
+    checkpoint.delete()
+
+
+def _require_same(path, identity):
+    before = json.loads(path.read_text())
+    mine = json.loads(json.dumps(identity, default=str))
+    different = [
+        f"{key} is {before.get(key)} there and {mine.get(key)} here"
+        for key in sorted(before.keys() | mine.keys())
+        if before.get(key) != mine.get(key)
+    ]
+    if different:
+        raise ValueError(
+            f"{path.parent} has a run of other settings: "
+            f"{', '.join(different)}. Choose another folder with --output, "
+            "or delete that one."
+        )
+
+
+def last_measured(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Returns the last of the logs in which neural collapse was measured."""
+    return [row for row in rows if row.get("nc1") is not None][-1]
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints dictionaries of the same keys as a table."""
+    table = Table(*rows[0], title=title)
+    for column in list(table.columns)[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*map(text, row.values()))
+    Console().print(table)
+
+
+def text(value: Any) -> str:
+    """A value as a table shows it: numbers to four digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "–" if value is None else str(value)
+
+
+def finish(
+    study: Study,
+    record: Mapping[str, Any],
+    draw: Callable[[Figure], None] | None = None,
+    size: tuple[float, float] = (9.0, 3.6),
+) -> pathlib.Path:
+    """Writes `results.json`, and the figure, and says where they are.
+
+    Args:
+        study: The settings of the study.
+        record: What was found, in numbers and strings.
+        draw: Function that draws into a Matplotlib figure.
+        size: Width and height of the figure in inches.
+
+    Returns:
+        The path of `results.json`.
+    """
+    folder = study.folder
+    whole = {
+        "study": study.name,
+        "settings": {k: v for k, v in vars(study).items() if k != "name"},
+        "machine": machine(),
+        "date": datetime.date.today().isoformat(),
+        **record,
+    }
+    write_json(
+        folder / "results.json", json.loads(json.dumps(whole, default=str))
+    )
+    if draw is not None:
+        with matplotlib.rc_context(STYLE):
+            figure = Figure(figsize=size, layout="constrained")
+            draw(figure)
+            replace_atomically(
+                folder / "figure.png",
+                lambda path: figure.savefig(path, dpi=130, format="png"),
+            )
+        print(f"figure   {folder / 'figure.png'}")
+    print(f"results  {folder / 'results.json'}")
+    print(f"panels   tensorboard --logdir {folder}")
+    return folder / "results.json"

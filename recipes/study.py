@@ -1,0 +1,102 @@
+"""The command line of the studies: one claim of a paper, on real images."""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+from typing import Any
+
+import tyro
+
+from recipes.quiet import silenced
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What every study can be told; each adds settings of its own."""
+
+    name: tyro.conf.Suppress[str]
+    """What the study is called; its folder is runs/<name>."""
+
+    dataset: str = "fashion_mnist"
+    """The data set: digits, or one that tools/prepare_dataset.py made."""
+
+    per_class: int | None = None
+    """Train on so many images a class instead of all of them."""
+
+    test_images: int | None = None
+    """Test on so many images instead of all of them."""
+
+    seed: int = 0
+    """Seeds the initial weights and the order of the images."""
+
+    epochs: int = 100
+    """Passes over the training images."""
+
+    data_dir: pathlib.Path = pathlib.Path("data")
+    """Where prepared data sets are."""
+
+    output: pathlib.Path | None = None
+    """Where results go. Defaults to runs/<name>."""
+
+    progress: Annotated[bool, tyro.conf.FlagConversionOff] = True
+    """Whether to show progress bars."""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            values = value if isinstance(value, tuple) else (value,)
+            for one in values:
+                is_number = isinstance(one, int | float)
+                if is_number and not isinstance(one, bool) and one < 0:
+                    raise ValueError(
+                        f"`{field.name}` must not be negative. "
+                        f"Received: {field.name}={value}."
+                    )
+        if self.epochs < 1:
+            raise ValueError(
+                f"`epochs` must be positive. Received: epochs={self.epochs}."
+            )
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where results go."""
+        return self.output or pathlib.Path("runs", self.name)
+
+
+def main(
+    default: Study,
+    description: str,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Runs `recipes.studies.<name>.run` with the settings of the command line.
+
+    The exit status is 0, or 130 after Ctrl-C, or 1 after an error.
+
+    Args:
+        default: The settings of the study; each is an option of the command.
+        description: String, the text of `--help`.
+        arguments: The options; by default those of the command line.
+    """
+    try:
+        study: Any = tyro.cli(
+            type(default),
+            default=default,
+            description=description,
+            args=arguments,
+        )
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # Only now, so that `--help` comes at once.
+        with silenced(2):
+            module = importlib.import_module(f"recipes.studies.{study.name}")
+            # Imports TensorFlow, if it is there, on every backend.
+            importlib.import_module("keras").utils.set_random_seed(study.seed)
+        module.run(study)
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on where it was.")
+        sys.exit(130)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
