@@ -8,6 +8,7 @@ from nc_keras import metrics
 from nc_keras import models
 from nc_keras import optimizers
 from nc_keras import theory
+from nc_keras import weights
 from nc_keras.features import FeatureExtractor
 from nc_keras.layerwise import layerwise
 from nc_keras.measurement import measure
@@ -30,5 +31,6 @@ __all__ = [
     "optimizers",
     "report",
     "theory",
+    "weights",
 ]
 __version__ = "0.1.0"

@@ -1,5 +1,6 @@
 from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.etf_classifier import ETFClassifier
+from nc_keras.layers.rho import Rho
 from nc_keras.layers.standardization import Standardization
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 from nc_keras.layers.weight_normalization import WeightNormalization
@@ -7,6 +8,7 @@ from nc_keras.layers.weight_normalization import WeightNormalization
 __all__ = [
     "BatchNormalization",
     "ETFClassifier",
+    "Rho",
     "Standardization",
     "WeightNormDense",
     "WeightNormalization",

@@ -24,13 +24,18 @@ class WeightNormalization(keras.layers.Wrapper):
     """Re-parametrises the kernel of a layer by length and direction.
 
     The kernel becomes `g v / ||v||`, with one norm for each output unit or
-    filter. The wrapped layer's own kernel variable is `v`, and `g` starts as
-    `||v||`: right after wrapping, the layer computes what it computed before.
-    The gradient with respect to each `v` is orthogonal to it.
+    filter, or one for the whole kernel. The wrapped layer's own kernel
+    variable is `v`, and `g` starts as `||v||`: right after wrapping, the
+    layer computes what it computed before. The gradient with respect to each
+    `v` is orthogonal to it.
 
     Args:
         layer: A `Dense` layer or a convolution (1D to 3D, transposed or
             depthwise) of Keras. It may be built already.
+        per: `"unit"` for one norm for each output unit or filter, `"kernel"`
+            for the Frobenius norm of the whole kernel. Defaults to `"unit"`.
+        length: Float, a `g` that is not trained; or `None` to train it.
+            Defaults to `None`.
         **kwargs: Base layer keyword arguments, such as `name`.
 
     Input shape:
@@ -40,7 +45,8 @@ class WeightNormalization(keras.layers.Wrapper):
         That of `layer`.
 
     Raises:
-        ValueError: If `layer` is of another kind.
+        ValueError: If `layer` is of another kind, `per` is unknown, or
+            `length` is not positive.
 
     Example:
 
@@ -51,12 +57,28 @@ class WeightNormalization(keras.layers.Wrapper):
     Reference:
 
     - [Salimans & Kingma, 2016](https://arxiv.org/abs/1602.07868), equation 2.
-    - [Xu et al., 2023](https://doi.org/10.34133/research.0024), where every
-      layer but the last is normalised.
+    - [Xu et al., 2023](https://doi.org/10.34133/research.0024), where whole
+      kernels are normalised; `nc_keras.models.Normalized` does it to a model.
     """
 
-    def __init__(self, layer: keras.layers.Layer, **kwargs: Any):
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        per: str = "unit",
+        length: float | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(layer, **kwargs)
+        if per not in ("unit", "kernel"):
+            raise ValueError(
+                f"`per` must be 'unit' or 'kernel'. Received: per={per!r}."
+            )
+        if length is not None and not length > 0:
+            raise ValueError(
+                f"`length` must be positive or `None`. Received: {length=}."
+            )
+        self.per = per
+        self.length = length
         self._axes = next(
             (
                 axes
@@ -76,13 +98,16 @@ class WeightNormalization(keras.layers.Wrapper):
     def build(self, input_shape=None):
         super().build(input_shape)
         shape = self.layer.kernel.shape
+        if self.per == "kernel":
+            self._axes = tuple(range(len(shape)))
         self.g = self.add_weight(
             name="g",
             shape=[
                 1 if axis in self._axes else size
                 for axis, size in enumerate(shape)
             ],
-            initializer=lambda shape, dtype: self._lengths(self.layer.kernel),
+            initializer=self._initial_lengths,
+            trainable=self.length is None,
             autocast=False,
         )
 
@@ -111,6 +136,16 @@ class WeightNormalization(keras.layers.Wrapper):
 
     def compute_output_shape(self, input_shape):
         return self.layer.compute_output_shape(input_shape)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(per=self.per, length=self.length)
+        return config
+
+    def _initial_lengths(self, shape, dtype=None):
+        if self.length is None:
+            return self._lengths(self.layer.kernel)
+        return ops.full(shape, self.length, dtype=dtype)
 
     def _lengths(self, v):
         return lengths(v, axis=self._axes, keepdims=True)

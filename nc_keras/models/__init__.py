@@ -1,6 +1,8 @@
 from nc_keras.models.conv_net import ConvNet
 from nc_keras.models.densenet import DenseNet
+from nc_keras.models.homogeneous_net import HomogeneousNet
 from nc_keras.models.mlp import MLP
+from nc_keras.models.normalized import Normalized
 from nc_keras.models.resnet import ResNet
 from nc_keras.models.unconstrained_features import UnconstrainedFeatures
 from nc_keras.models.vgg import VGG
@@ -10,6 +12,8 @@ __all__ = [
     "VGG",
     "ConvNet",
     "DenseNet",
+    "HomogeneousNet",
+    "Normalized",
     "ResNet",
     "UnconstrainedFeatures",
 ]

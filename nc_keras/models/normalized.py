@@ -1,0 +1,83 @@
+import keras
+from keras import ops
+
+from nc_keras.layers.rho import Rho
+from nc_keras.layers.weight_normalization import WeightNormalization
+from nc_keras.weights import homogeneous_weights
+from nc_keras.weights import rho
+
+
+def Normalized(
+    model: keras.Model, decay: float = 0.0, name: str | None = None
+) -> keras.Model:
+    """Normalises all weights of a network, with one `rho` for all of them.
+
+    `f_W = rho f_V`: every kernel is divided by its Frobenius norm, and one
+    trainable factor behind the head takes the product of the norms. The new
+    model computes what the old one does, but its gradients differ: those of
+    the directions `V_k` are orthogonal to them. Plain gradient descent on it
+    follows the dynamics of Xu et al., `nc_keras.theory.square_loss`, for
+    small steps. Their decay is that of `rho` alone.
+
+    Args:
+        model: A built `Functional` or `Sequential` model that is homogeneous
+            in its weights, as `nc_keras.models.HomogeneousNet`. It is left
+            as it is.
+        decay: Float, not negative, `lambda` in the penalty `lambda rho^2`,
+            which is added to the loss. Defaults to `0.0`.
+        name: Name of the new model. Defaults to that of the old one with
+            `normalized_` in front.
+
+    Returns:
+        A functional model. It is not compiled.
+
+    Raises:
+        ValueError: If a layer is not homogeneous, naming it; if the weights
+            of a layer are all zero; or if `decay` is negative.
+
+    Example:
+
+    >>> model = nc_keras.models.HomogeneousNet((4,), 3, widths=(8,))
+    >>> normalized = nc_keras.models.Normalized(model, decay=1e-3)
+    >>> x = np.random.default_rng(0).normal(size=(5, 4))
+    >>> print(np.allclose(model(x), normalized(x), atol=1e-6))
+    True
+    >>> norms = [w.norm for w in nc_keras.weights.weights_of(normalized)]
+    >>> print(np.round(norms, 6))
+    [1. 1.]
+
+    Reference:
+
+    - [Xu et al., 2023](https://doi.org/10.34133/research.0024).
+    """
+    weights = homogeneous_weights(model)
+    for one in weights:
+        if one.norm == 0:
+            raise ValueError(
+                "A kernel of zeros has no direction. "
+                f"Received: layer {one.name!r}, all of whose weights are zero."
+            )
+    product = rho(model)
+    if not 0 < product < float("inf"):
+        raise ValueError(
+            "The product of the norms must be a positive number. "
+            f"Received: rho={product} of model {model.name!r}."
+        )
+    layers = [one.layer for one in weights]
+
+    def wrap(layer):
+        copy = layer.__class__.from_config(layer.get_config())
+        if any(layer is one for one in layers):
+            return WeightNormalization(
+                copy, per="kernel", length=1.0, name=layer.name
+            )
+        return copy
+
+    copy = keras.models.clone_model(model, clone_function=wrap, recursive=True)
+    for old, new in zip(weights, homogeneous_weights(copy), strict=True):
+        unit = old.kernel / old.norm
+        new.layer.kernel.assign(ops.cast(unit, new.layer.kernel.dtype))
+    outputs = Rho(product, decay, name="rho")(copy.outputs[0])
+    return keras.Model(
+        copy.input, outputs, name=name or f"normalized_{model.name}"
+    )
