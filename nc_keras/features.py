@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from nc_keras import geometry
+from nc_keras.layers.rho import Rho
 
 _POOLINGS = (None, "average", "flatten")
 _CONVOLUTIONS = (
@@ -31,7 +32,8 @@ class FeatureExtractor:
 
     The features are the inputs of the head: the layer that makes the outputs
     of a `Functional` or `Sequential` model, looked for inside nested models
-    too, with layers without weights (such as a softmax) allowed after it.
+    too, with layers without weights (such as a softmax), or the factor
+    `nc_keras.layers.Rho`, allowed after it.
     For any other model, say which layer it is.
 
     A head is any layer with a `kernel` of shape `(D, C)`, a convolution with
@@ -66,6 +68,7 @@ class FeatureExtractor:
     Attributes:
         head: The head, or `None` where `features` needs none.
         names: List of strings, the layers whose features are computed.
+        pooling: As above.
 
     Raises:
         ValueError: If the model is not built, no head can be found, or an
@@ -101,6 +104,7 @@ class FeatureExtractor:
                 f"Received: pooling={pooling!r}."
             )
         self.model = model
+        self.pooling = pooling
         self._is_list = isinstance(features, list | tuple)
         self._is_given = head is not None or features is None
         self._width = None
@@ -559,7 +563,8 @@ def _find_head(model):
         if _is_head(layer):
             return layer
         inputs = layer._inbound_nodes[node].input_tensors
-        if weights or len(inputs) != 1:
+        is_scaled = isinstance(layer, Rho)
+        if (weights and not is_scaled) or len(inputs) != 1:
             raise ValueError(
                 f"The head of model {model.name!r} cannot be found: before "
                 f"its outputs comes {layer.name!r} of type "

@@ -126,14 +126,77 @@ def layerwise(
     - [Rangamani et al., 2023](https://proceedings.mlr.press/v202/rangamani23a.html),
       for neural collapse at intermediate layers.
     """
+    if num_classes is None:
+        num_classes = num_classes_of(model, head)
+    return layerwise_of(
+        layers_extractor(model, layers, head, pooling),
+        x,
+        y,
+        batch_size=batch_size,
+        metrics=metrics,
+        train=train,
+        mask=mask,
+        ignore_label=ignore_label,
+        num_classes=num_classes,
+        missing=missing,
+        pairs=pairs,
+        memory=memory,
+    )
+
+
+def layers_extractor(
+    model: keras.Model,
+    layers: Any = None,
+    head: Any = None,
+    pooling: str | None = "average",
+) -> FeatureExtractor:
+    """Returns what `layerwise_of` takes: it compiles the forward pass once.
+
+    Args:
+        model: As in `layerwise`, and so are the others.
+        layers: List of layers.
+        head: Layer or name.
+        pooling: String or `None`.
+    """
     if layers is None:
         layers = stages(model, head)
     elif isinstance(layers, str | keras.Layer):
         layers = [layers]
-    extractor = FeatureExtractor(model, features=list(layers), pooling=pooling)
+    return FeatureExtractor(model, features=list(layers), pooling=pooling)
+
+
+def layerwise_of(
+    extractor: FeatureExtractor,
+    x: Any,
+    y: Any = None,
+    *,
+    batch_size: int = 256,
+    metrics: str | Iterable[str] | None = None,
+    train: Any = None,
+    mask: Any = None,
+    ignore_label: int | None = None,
+    num_classes: int | None = None,
+    missing: str = "raise",
+    pairs: int | None = None,
+    memory: int = MEMORY,
+) -> Layerwise:
+    """`layerwise` for the layers of an extractor, to measure again and again.
+
+    Args:
+        extractor: Of `layers_extractor`.
+        x: As in `layerwise`, and so are all the others.
+        y: Labels.
+        batch_size: Integer.
+        metrics: Tags.
+        train: The training set.
+        mask: Array.
+        ignore_label: Integer.
+        num_classes: Integer, or `None` to take it from the labels.
+        missing: String.
+        pairs: Integer.
+        memory: Integer.
+    """
     chosen = _select(metrics)
-    if num_classes is None:
-        num_classes = _num_classes(model, head)
     names = _distinct(extractor.names)
     train_means = [None] * len(names)
     if train is not None:
@@ -150,8 +213,55 @@ def layerwise(
     return Layerwise(
         {one.name: one.values(pairs) for one in passes},
         {one.name: one.layer.dim for one in passes},
-        pooling,
+        extractor.pooling,
+        {one.name: one.class_means for one in passes},
     )
+
+
+def alignment(class_means: Any, matrix: Any) -> float:
+    """Mean cosine of the principal angles of class means and a layer's weights.
+
+    Of the span of the class means (not centred) of what a dense layer sees,
+    and the span of as many of its leading right singular vectors: NC3 of
+    intermediate neural collapse, which goes to 1 in the top layers.
+
+    Args:
+        class_means: Array of shape `(C, D)`.
+        matrix: Array of shape `(outputs, D)`, the weights of the layer.
+
+    Returns:
+        Float in `[0, 1]`.
+
+    Raises:
+        ValueError: If the shapes do not fit, or a value is not finite.
+
+    Example:
+
+    >>> from nc_keras.layerwise import alignment
+    >>> means = [[1.0, 1.0, 0.0], [1.0, -1.0, 0.0]]
+    >>> print(round(alignment(means, np.diag([2.0, 3.0, 1.0])), 6))
+    1.0
+
+    Reference:
+
+    - [Rangamani et al., 2023](https://proceedings.mlr.press/v202/rangamani23a.html),
+      as in the authors' code, `AngleBetweenSubspaces` of
+      mariuslindegaard/Intermediate_Neural_Collapse.
+    """
+    means = np.asarray(class_means, "float64")
+    matrix = np.asarray(matrix, "float64")
+    if means.ndim != 2 or matrix.ndim != 2 or len(means.T) != len(matrix.T):
+        raise ValueError(
+            "The class means must be of what the layer sees. Received: means "
+            f"of shape {means.shape}, weights of shape {matrix.shape}."
+        )
+    if not (np.isfinite(means).all() and np.isfinite(matrix).all()):
+        raise ValueError("Class means and weights must be finite.")
+    rank = min(len(means), *matrix.shape)
+    of_means = np.linalg.svd(means, full_matrices=False)[2][:rank]
+    of_weights = np.linalg.svd(matrix, full_matrices=False)[2][:rank]
+    cosines = np.linalg.svd(of_means @ of_weights.T, compute_uv=False)
+    return float(cosines.mean())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,10 +318,14 @@ class Layerwise(dict):
             dictionaries from tags to values.
         dims: Dictionary from the names of layers to their dimension.
         pooling: As in `layerwise`.
+        class_means: Dictionary from the names of layers to arrays of shape
+            `(C, D)`, or `None`.
 
     Attributes:
         dims: Dictionary from the names of layers to their dimension.
         pooling: How features with positions became vectors.
+        class_means: Dictionary from the names of layers to the class means of
+            their features, `(C, D)`.
         law: The `SeparationLaw`, or `None` if `separation` was not measured.
 
     Example:
@@ -236,8 +350,10 @@ class Layerwise(dict):
         values: Mapping[str, Mapping[str, Any]],
         dims: Mapping[str, int],
         pooling: str | None = None,
+        class_means: Mapping[str, np.ndarray] | None = None,
     ):
         super().__init__(values)
+        self.class_means = dict(class_means or {})
         self.dims = dict(dims)
         self.pooling = pooling
         self.law = None
@@ -361,7 +477,13 @@ def _head(model, head):
         return None
 
 
-def _num_classes(model, head):
+def num_classes_of(model: keras.Model, head: Any = None) -> int | None:
+    """The number of outputs of a model's head, or `None` without any.
+
+    Args:
+        model: A built `keras.Model`.
+        head: The head or its name, or `None` to find it.
+    """
     head = _head(model, head)
     if head is None:
         return None

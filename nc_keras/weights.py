@@ -125,7 +125,8 @@ def weights_of(model: keras.Model) -> list[Weights]:
         )
     found = [
         Weights(name, inner, _kernel(owner))
-        for name, owner, inner in _with_kernels(model, "")
+        for child in _children(model)
+        for name, owner, inner in _with_kernels(child, "")
     ]
     if not found:
         raise ValueError(
@@ -319,10 +320,8 @@ def _with_kernels(layer, path):
     if isinstance(inner, known):
         yield name, layer, inner
         return
-    # The name of the whole model would say nothing.
-    is_model = isinstance(layer, keras.Model) and not path
     for one in _children(layer):
-        yield from _with_kernels(one, "" if is_model else name)
+        yield from _with_kernels(one, name)
 
 
 def _children(layer) -> Iterator[keras.Layer]:
@@ -351,6 +350,8 @@ def _matrix_of_equation(equation, kernel):
 def _chain(model):
     """Yields the layers, what they wrap, and whether they have one input."""
     operations = getattr(model, "operations", None)
+    if isinstance(model, keras.Sequential):
+        operations = model.layers
     if not getattr(model, "outputs", None) or operations is None:
         raise ValueError(
             "Only of a Sequential or Functional model can be told whether it "

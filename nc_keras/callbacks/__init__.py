@@ -1,17 +1,25 @@
 from nc_keras.callbacks.checkpoint import Checkpoint
+from nc_keras.callbacks.layerwise_collapse import LayerwiseCollapse
 from nc_keras.callbacks.nc_tensorboard import NCTensorBoard
 from nc_keras.callbacks.neural_collapse import NeuralCollapse
+from nc_keras.callbacks.normalized_margins import NormalizedMargins
 from nc_keras.callbacks.running_collapse import RunningCollapse
 from nc_keras.callbacks.schedule import log_spaced_epochs
+from nc_keras.callbacks.signal_to_noise import SignalToNoise
 from nc_keras.callbacks.terminal_phase import TerminalPhase
 from nc_keras.callbacks.terminate_on_non_finite import TerminateOnNonFinite
+from nc_keras.callbacks.weight_spectrum import WeightSpectrum
 
 __all__ = [
     "Checkpoint",
+    "LayerwiseCollapse",
     "NCTensorBoard",
     "NeuralCollapse",
     "RunningCollapse",
+    "SignalToNoise",
     "TerminalPhase",
     "TerminateOnNonFinite",
+    "NormalizedMargins",
+    "WeightSpectrum",
     "log_spaced_epochs",
 ]

@@ -4,11 +4,14 @@ from keras import ops
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.weight_normalization import WeightNormalization
 from nc_keras.weights import homogeneous_weights
-from nc_keras.weights import rho
+from nc_keras.weights import rho as rho_of
 
 
 def Normalized(
-    model: keras.Model, decay: float = 0.0, name: str | None = None
+    model: keras.Model,
+    decay: float = 0.0,
+    rho: float | None = None,
+    name: str | None = None,
 ) -> keras.Model:
     """Normalises all weights of a network, with one `rho` for all of them.
 
@@ -25,6 +28,9 @@ def Normalized(
             as it is.
         decay: Float, not negative, `lambda` in the penalty `lambda rho^2`,
             which is added to the loss. Defaults to `0.0`.
+        rho: Float, positive, where `rho` starts; or `None` for the product of
+            the norms. The smaller, the longer the network stays near zero,
+            and the less of the directions it begins with is left.
         name: Name of the new model. Defaults to that of the old one with
             `normalized_` in front.
 
@@ -57,11 +63,12 @@ def Normalized(
                 "A kernel of zeros has no direction. "
                 f"Received: layer {one.name!r}, all of whose weights are zero."
             )
-    product = rho(model)
-    if not 0 < product < float("inf"):
+    if rho is None:
+        rho = rho_of(model)
+    if not 0 < rho < float("inf"):
         raise ValueError(
             "The product of the norms must be a positive number. "
-            f"Received: rho={product} of model {model.name!r}."
+            f"Received: rho={rho} of model {model.name!r}."
         )
     layers = [one.layer for one in weights]
 
@@ -77,7 +84,7 @@ def Normalized(
     for old, new in zip(weights, homogeneous_weights(copy), strict=True):
         unit = old.kernel / old.norm
         new.layer.kernel.assign(ops.cast(unit, new.layer.kernel.dtype))
-    outputs = Rho(product, decay, name="rho")(copy.outputs[0])
-    return keras.Model(
-        copy.input, outputs, name=name or f"normalized_{model.name}"
-    )
+    outputs = Rho(rho, decay, name="rho")(copy.outputs[0])
+    # A list of one would ask for lists of data.
+    inputs = copy.inputs[0] if len(copy.inputs) == 1 else copy.inputs
+    return keras.Model(inputs, outputs, name=name or f"normalized_{model.name}")

@@ -1,0 +1,108 @@
+"""What callbacks share that look at a model at the end of epochs."""
+
+import os
+import pathlib
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from nc_keras.callbacks.schedule import measured_epochs
+from nc_keras.writers.files import writable_directory
+from nc_keras.writers.tensorboard import TensorBoardWriter
+
+
+class EpochObserver(keras.callbacks.Callback):
+    """Observes the model on a schedule, into `logs` and into TensorBoard.
+
+    A subclass returns the values for `logs` from `observe()`, and may draw
+    more with `scalars()` and `histogram()`. It writes to a TensorBoard run of
+    its own, as no two files of one run may grow at the same time.
+
+    Args:
+        epochs: As in `nc_keras.callbacks.NeuralCollapse`.
+        log_dir: Directory of the TensorBoard run of the training, or `None`.
+
+    Example:
+
+    >>> from nc_keras.callbacks.epoch_observer import EpochObserver
+    >>> class Depth(EpochObserver):
+    ...     def observe(self, epoch):
+    ...         return {"depth": len(self.model.layers)}
+    >>> model = nc_keras.models.MLP((4,), 3, widths=(8,))
+    >>> model.compile("sgd", loss=nc_keras.losses.CE())
+    >>> x, y = np.zeros((6, 4)), np.arange(6) % 3
+    >>> history = model.fit(x, y, callbacks=[Depth()], verbose=0)
+    >>> history.history["depth"]
+    [6]
+    """
+
+    # The name of the TensorBoard run, and what its panels draw: for each
+    # category, for each chart, regular expressions of tags.
+    run = "observed"
+    panels: Mapping[str, Mapping[str, list[str]]] = {}
+
+    def __init__(
+        self,
+        epochs: int | str | Iterable[int] = 1,
+        log_dir: str | os.PathLike | None = None,
+    ):
+        super().__init__()
+        measured_epochs(epochs, epochs=1)
+        self.epochs = epochs
+        self.log_dir = log_dir
+        self._writer = None
+        self._measured = frozenset()
+
+    def observe(self, epoch: int) -> dict[str, float]:
+        """Returns what `logs` get at the end of an epoch, counted from 1."""
+        raise NotImplementedError
+
+    def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Draws one number for each tag, if there is a `log_dir`."""
+        if self._writer is not None:
+            self._writer.scalars(epoch, values)
+
+    def histogram(self, epoch: int, tag: str, values: np.ndarray) -> None:
+        """Draws the distribution of some values, if there is a `log_dir`."""
+        if self._writer is not None:
+            self._writer.histogram(epoch, tag, values)
+
+    def is_measured(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 1, is observed."""
+        return epoch in self._measured
+
+    def get_state(self) -> dict:
+        """What `Checkpoint` keeps: nothing; what was written is on disk."""
+        if self._writer is not None:
+            self._writer.sync()
+        return {}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on where `get_state()` was called."""
+
+    def on_train_begin(self, logs=None):
+        self._measured = measured_epochs(self.epochs, self.params["epochs"])
+        self._close()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Only here is it known at which epoch a resumed training starts.
+        if self._writer is None and self.log_dir is not None:
+            folder = writable_directory(pathlib.Path(self.log_dir) / self.run)
+            self._writer = TensorBoardWriter(folder, epoch + 1)
+            if self.panels:
+                self._writer.layout(self.panels)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.is_measured(epoch + 1):
+            logs = {} if logs is None else logs
+            logs.update(self.observe(epoch + 1))
+
+    def on_train_end(self, logs=None):
+        self._close()
+
+    def _close(self):
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None

@@ -1,0 +1,123 @@
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from nc_keras.callbacks.epoch_observer import EpochObserver
+from nc_keras.layerwise import DEFAULT
+from nc_keras.layerwise import alignment
+from nc_keras.layerwise import layers_extractor
+from nc_keras.layerwise import layerwise_of
+from nc_keras.layerwise import num_classes_of
+from nc_keras.measurement import MEMORY
+from nc_keras.weights import weights_of
+
+
+class LayerwiseCollapse(EpochObserver):
+    """Measures neural collapse at every layer while a network trains.
+
+    Puts `<tag>/<layer>` into the `logs` of each measured epoch, for the tags
+    of `nc_keras.layerwise`; and `alignment/<layer>`, see
+    `nc_keras.layerwise.alignment`, where the layer is the input of a dense
+    one and the network is a chain; and `separation_decay_ratio`, the factor
+    by which the separation falls from layer to layer.
+
+    Args:
+        x: As in `nc_keras.layerwise`.
+        y: As in `nc_keras.layerwise`.
+        log_dir: Directory of the TensorBoard run of the training, or `None`.
+            The curves are in its folder `layers`, a line for each layer.
+        epochs: As in `nc_keras.callbacks.NeuralCollapse`. Defaults to
+            `"log"`: the papers' log-spaced epochs.
+        layers: As in `nc_keras.layerwise`.
+        head: As in `nc_keras.layerwise`.
+        pooling: As in `nc_keras.layerwise`.
+        batch_size: As in `nc_keras.layerwise`.
+        metrics: As in `nc_keras.layerwise`.
+        memory: As in `nc_keras.layerwise`.
+
+    Raises:
+        ValueError: In training, if the layers cannot be found, or the data
+            are invalid.
+
+    Example:
+
+    >>> x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
+    >>> model = nc_keras.models.HomogeneousNet((4,), 3, widths=(8, 6))
+    >>> model.compile("sgd", loss=nc_keras.losses.MSE())
+    >>> layers = nc_keras.callbacks.LayerwiseCollapse(x, y)
+    >>> history = model.fit(x, y, epochs=2, callbacks=[layers], verbose=0)
+    >>> [key for key in history.history if key.startswith("nc1/")]
+    ['nc1/re_lu', 'nc1/re_lu_1']
+
+    Reference:
+
+    - [Rangamani et al., 2023](https://proceedings.mlr.press/v202/rangamani23a.html).
+    """
+
+    run = "layers"
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        log_dir: str | os.PathLike | None = None,
+        epochs: int | str | Iterable[int] = "log",
+        layers: Any = None,
+        head: Any = None,
+        pooling: str | None = "average",
+        batch_size: int = 256,
+        metrics: str | Iterable[str] | None = None,
+        memory: int = MEMORY,
+    ):
+        super().__init__(epochs, log_dir)
+        self.x = x
+        self.y = y
+        self.layers = layers
+        self.head = head
+        self.pooling = pooling
+        self.batch_size = batch_size
+        self.metrics = metrics
+        self.memory = memory
+        self._extractor = None
+        tags = DEFAULT if metrics is None else metrics
+        tags = [tags] if isinstance(tags, str) else [*tags]
+        charts = {tag: [f"^{tag}/"] for tag in (*tags, "alignment")}
+        self.panels = {"Layers: neural collapse inside the network": charts}
+
+    def observe(self, epoch: int) -> dict[str, float]:
+        if self._extractor is None or self._extractor.model is not self.model:
+            self._extractor = layers_extractor(
+                self.model, self.layers, self.head, self.pooling
+            )
+        result = layerwise_of(
+            self._extractor,
+            self.x,
+            self.y,
+            batch_size=self.batch_size,
+            metrics=self.metrics,
+            num_classes=num_classes_of(self.model, self.head),
+            memory=self.memory,
+        )
+        values = {
+            f"{tag}/{name}": float(value)
+            for name, found in result.items()
+            for tag, value in found.items()
+        }
+        values |= self._alignments(result)
+        if result.law is not None:
+            values["separation_decay_ratio"] = result.law.decay_ratio
+        self.scalars(epoch, values)
+        return values
+
+    def _alignments(self, result):
+        """Of each layer whose output a dense one takes, in a chain."""
+        weights = weights_of(self.model)
+        if len(weights) != len(result) + 1:
+            return {}
+        found = {}
+        for (name, means), after in zip(
+            result.class_means.items(), weights[1:], strict=True
+        ):
+            if after.matrix.shape[1] == means.shape[1]:
+                found[f"alignment/{name}"] = alignment(means, after.matrix)
+        return found
