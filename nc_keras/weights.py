@@ -16,6 +16,7 @@ from nc_keras.layers.etf_classifier import ETFClassifier
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 from nc_keras.layers.weight_normalization import WeightNormalization
+from nc_keras.metrics.class_statistics import NonFiniteError
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _TRANSPOSED = (
@@ -135,7 +136,7 @@ def weights_of(model: keras.Model) -> list[Weights]:
         )
     for one in found:
         if not np.isfinite(one.kernel).all():
-            raise ValueError(
+            raise NonFiniteError(
                 f"The weights of layer {one.name!r} hold NaN or infinity."
             )
     return found

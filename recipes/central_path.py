@@ -2,10 +2,18 @@
 
     KERAS_BACKEND=jax python -m recipes.central_path
 
-Trains an MLP with the MSE loss far past the epoch of zero training error,
-splits the loss into its parts, records the signal-to-noise singular values of
-the features, and lays the closed form of the central path over them, with one
-number fitted: how fast its time goes by.
+Trains an MLP with the MSE loss past the epoch of zero training error, on 1,000
+images a class of Fashion-MNIST, splits the loss into its parts, and records
+the signal-to-noise singular values of the features. Over them it lays the
+closed form of the central path, with one number fitted: how fast its time goes
+by. Prepare the images with `python tools/prepare_dataset.py fashion_mnist`;
+`--dataset digits --per-class 100` needs none.
+
+Hardware and time: two CPU cores, under three minutes on JAX. Expect (our run):
+99.9 % training accuracy at epoch 55; the largest singular value is 8.4 times
+the smallest at first and 2.0 times at the end; the head is 11 to 40 % of the
+loss off the best one; and the closed form does not hold: its values are off by
+a factor of 1.6 over the whole training, and by 14 % after zero error.
 """
 
 import dataclasses
@@ -22,8 +30,9 @@ class CentralPath(Study):
     network: Literal["mlp", "conv_net"] = "mlp"
     """The network, with batch normalisation."""
 
-    widths: tuple[int, ...] = (512, 512, 128)
-    """Units of each layer of the mlp, or filters of each block."""
+    widths: tuple[int, ...] | None = None
+    """Units of each layer of the mlp, or filters of each block of conv_net.
+    Defaults to 512 512 128, and 32 64 128."""
 
     batch_size: int = 64
     """Images in a step."""
@@ -39,6 +48,20 @@ class CentralPath(Study):
 
     weight_decay: float = 1e-5
     """Weight decay of all weights, coupled as in the papers."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.learning_rate > 0:
+            raise ValueError(
+                "`learning_rate` must be positive. "
+                f"Received: learning_rate={self.learning_rate}."
+            )
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The widths, or those that the network has by default."""
+        default = {"mlp": (512, 512, 128), "conv_net": (32, 64, 128)}
+        return self.widths or default[self.network]
 
 
 STUDY = CentralPath("central_path", per_class=1000, epochs=100)

@@ -3,8 +3,12 @@
     python -m recipes.unconstrained_features
 
 Trains a linear head on features that are free parameters, with every loss
-whose minimiser has a closed form, and prints what was predicted beside what
-was reached.
+whose minimiser is known, and prints what was predicted above what was reached:
+cross-entropy, with label smoothing, the focal loss, the MSE loss without, with
+a free and with a decayed bias, and a decay so strong that zero wins.
+
+Hardware and time: two CPU cores, a minute or two. Expect (our run): all seven
+within 5e-6 of what was predicted, and a simplex ETF where one was predicted.
 """
 
 import dataclasses
@@ -28,7 +32,7 @@ class UnconstrainedFeatures(Study):
     seed: int = 0
     """Seeds the initial features and heads."""
 
-    epochs: int = 40
+    epochs: int = 60
     """How often the distance is measured along each training."""
 
     steps: int = 50
@@ -46,7 +50,7 @@ class UnconstrainedFeatures(Study):
     weight_decay: float = 1e-2
     """Weight decay of the head's kernel, positive."""
 
-    feature_decay: float = 1e-3
+    feature_decay: float = 5e-4
     """Weight decay of the features, positive."""
 
     bias_decay: float = 0.2

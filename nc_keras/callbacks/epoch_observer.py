@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from nc_keras.callbacks.schedule import measured_epochs
+from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.tensorboard import TensorBoardWriter
 
@@ -95,9 +96,15 @@ class EpochObserver(keras.callbacks.Callback):
                 self._writer.layout(self.panels)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.is_measured(epoch + 1):
-            logs = {} if logs is None else logs
+        logs = {} if logs is None else logs
+        # What diverged is for `TerminateOnNonFinite` to tell.
+        if not self.is_measured(epoch + 1) or self.model.stop_training:
+            return
+        try:
             logs.update(self.observe(epoch + 1))
+        except NonFiniteError as error:
+            print(f"Epoch {epoch + 1}: training stops. {error}")
+            self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         self._close()

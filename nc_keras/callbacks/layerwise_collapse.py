@@ -47,7 +47,7 @@ class LayerwiseCollapse(EpochObserver):
     >>> layers = nc_keras.callbacks.LayerwiseCollapse(x, y)
     >>> history = model.fit(x, y, epochs=2, callbacks=[layers], verbose=0)
     >>> [key for key in history.history if key.startswith("nc1/")]
-    ['nc1/re_lu', 'nc1/re_lu_1']
+    ['nc1/relu_1', 'nc1/relu_2']
 
     Reference:
 

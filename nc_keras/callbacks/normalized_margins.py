@@ -3,11 +3,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.features import FeatureExtractor
 from nc_keras.layers.rho import Rho
 from nc_keras.losses.mse import MSE
+from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.metrics.mse_decomposition import equivalent_decay
 from nc_keras.theory import square_loss
 from nc_keras.weights import homogeneous_weights
@@ -120,12 +122,13 @@ class NormalizedMargins(EpochObserver):
             self._extractor = FeatureExtractor(self.model, features=last)
         outputs, labels = self._extractor(self.x, self.y, self.batch_size)
         outputs = outputs.astype("float64")
+        if not np.isfinite(outputs).all():
+            raise NonFiniteError("The outputs hold NaN or infinity.")
         return outputs, square_loss.one_hot(labels, outputs.shape[1])
 
     def _square_loss(self, weights, product, outputs, targets):
-        factors = [
-            layer for layer in self.model.layers if isinstance(layer, Rho)
-        ]
+        layers = self.model._flatten_layers()
+        factors = [layer for layer in layers if isinstance(layer, Rho)]
         # The penalty beside the sum over classes, `lambda` of the theory.
         reduction = getattr(self.model.loss, "class_reduction", "mean")
         classes = 1 if reduction == "sum" else outputs.shape[1]

@@ -70,17 +70,17 @@ def HomogeneousNet(
             kernel_initializer=he_fan_in(),
             name=f"conv_{index}",
         )(x)
-        x = keras.layers.ReLU()(x)
+        x = keras.layers.ReLU(name=f"relu_{index}")(x)
     if len(x.shape) > 2:
         x = keras.layers.Flatten()(x)
-    for index, count in enumerate(widths, 1):
+    for index, count in enumerate(widths, len(filters) + 1):
         x = keras.layers.Dense(
             count,
             use_bias=False,
             kernel_initializer=he_fan_in(),
             name=f"dense_{index}",
         )(x)
-        x = keras.layers.ReLU()(x)
+        x = keras.layers.ReLU(name=f"relu_{index}")(x)
     if head == "linear":
         make_head(head, num_classes)
         head = keras.layers.Dense(num_classes, use_bias=False, name="head")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _RUN = "mse"
 _PARTS = {
-    "loss": "whole loss of the features, L",
+    "loss": "whole loss, L",
     "mse_nc1": "spread within classes, NC1",
     "mse_nc23": "misses at the class means, NC2/3",
     "mse_perp": "head is not the best, L⊥",
@@ -39,6 +39,11 @@ _SPANS = {
     "whole": "In the whole training",
     "before": "Before zero training error",
     "after": "After zero training error",
+}
+_LABELS = {
+    "whole": "whole training",
+    "before": "before zero error",
+    "after": "after zero error",
 }
 _FOLLOWS = 0.1  # about 10 %
 _NEGLIGIBLE = 0.05
@@ -132,7 +137,7 @@ def run(study: CentralPath) -> None:
 
 
 def _train(study, dataset):
-    names = ("network", "widths", "learning_rate", "drops", "momentum")
+    names = ("network", "learning_rate", "drops", "momentum", "weight_decay")
     snr = nc_keras.callbacks.SignalToNoise(
         dataset.x_train,
         dataset.y_train,
@@ -145,9 +150,8 @@ def _train(study, dataset):
         lambda: compiled_model(study, dataset),
         dataset,
         batch_size=study.batch_size,
-        settings={
-            name: getattr(study, name) for name in (*names, "weight_decay")
-        },
+        settings={name: getattr(study, name) for name in names}
+        | {"widths": study.layers},
         callbacks=[snr],
         rate_at=lambda epoch: rate_at(study, epoch),
     )
@@ -164,7 +168,7 @@ def compiled_model(study: CentralPath, dataset: Dataset) -> keras.Model:
     """A network for images as they are stored, with the MSE loss."""
     shape = dataset.image_shape
     build = {"mlp": nc_keras.models.MLP, "conv_net": nc_keras.models.ConvNet}
-    network = build[study.network](shape, dataset.num_classes, study.widths)
+    network = build[study.network](shape, dataset.num_classes, study.layers)
     standardize = nc_keras.layers.Standardization(*dataset.pixel_statistics())
     model = keras.Sequential([keras.Input(shape), standardize, network])
     optimizer = nc_keras.optimizers.SGD(
@@ -357,7 +361,8 @@ def _draw_values(axes: Axes, path, fits, terminal):
         part = path.part(fit["first_epoch"], fit["last_epoch"])
         style = {"color": color, "linestyle": "--", "linewidth": 1}
         axes.plot(part.times, part.fit().predicted, **style)
-        label = f"closed form, {fit['part']}: {_percent(fit['residual'])} off"
+        label = f"closed form, {_LABELS[fit['part']]}: "
+        label += f"{_percent(fit['residual'])} off"
         lines.append(Line2D([], [], **style, label=label))
     reached = path.times[path.epochs == terminal]
     _mark(axes, reached[0] if len(reached) else None)
@@ -366,4 +371,10 @@ def _draw_values(axes: Axes, path, fits, terminal):
         xlabel="sum of learning rates",
         yscale="log",
     )
-    axes.legend(handles=lines, fontsize=8)
+    axes.legend(
+        handles=lines,
+        fontsize=8,
+        frameon=True,
+        framealpha=1.0,
+        edgecolor="none",
+    )

@@ -3,6 +3,7 @@
 import datetime
 import json
 import pathlib
+import sys
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -39,6 +40,24 @@ def load(study: Study) -> datasets.Dataset:
     return dataset
 
 
+def standardized(
+    dataset: datasets.Dataset, network: keras.Model
+) -> keras.Model:
+    """A network behind the standardisation of the pixels, for uint8 images."""
+    mean, deviation = dataset.pixel_statistics()
+    standardization = nc_keras.layers.Standardization(mean, deviation)
+    return keras.Sequential(
+        [keras.Input(dataset.image_shape), standardization, network]
+    )
+
+
+def scale(network: keras.Model, rho: float) -> None:
+    """Scales all layers alike, so that the product of their norms is `rho`."""
+    weights = network.get_weights()
+    factor = (rho / nc_keras.weights.rho(network)) ** (1 / len(weights))
+    network.set_weights([factor * kernel for kernel in weights])
+
+
 def train(
     study: Study,
     name: str,
@@ -51,6 +70,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     rate_at: Callable[[int], float] | None = None,
     measured: Any = "log",
+    steps_per_epoch: int | None = None,
 ) -> tuple[keras.Model, list[dict]]:
     """Trains one model of a study, or reads what an earlier command trained.
 
@@ -69,6 +89,8 @@ def train(
         rate_at: The learning rate of an epoch, counted from 0; or `None` for
             the optimizer's own.
         measured: The epochs at which neural collapse is measured.
+        steps_per_epoch: Steps that are called an epoch; or `None` for those
+            of one pass over the images.
 
     Returns:
         The trained model, and the logs of every epoch.
@@ -84,6 +106,7 @@ def train(
         **{"name": name, "dataset": study.dataset, "seed": study.seed},
         **{"images": dataset.num_train, "epochs": epochs},
         **{"batch_size": batch_size, "backend": keras.backend.backend()},
+        "steps_per_epoch": steps_per_epoch,
         **(settings or {}),
     }
     with locks.hold(folder):
@@ -98,7 +121,7 @@ def train(
         model = build()
         _fit(
             *(study, name, folder, model, dataset, batch_size, epochs),
-            *(identity, callbacks, rate_at, measured),
+            *(identity, callbacks, rate_at, measured, steps_per_epoch),
         )
         replace_atomically(folder / "model.keras", model.save)
         write_json(finished, identity)
@@ -117,6 +140,7 @@ def _fit(
     callbacks,
     rate_at,
     measured,
+    steps_per_epoch,
 ):
     panels = nc_keras.callbacks.NCTensorBoard(
         folder,
@@ -140,6 +164,7 @@ def _fit(
     begin = checkpoint.finished_epochs
     every = [*schedule, finite, *callbacks, panels, checkpoint]
     data = dataset.fit_data(batch_size, study.seed, begin)
+    data["steps_per_epoch"] = steps_per_epoch or data["steps_per_epoch"]
     bar = EpochProgress(name) if study.progress else None
     options = {"initial_epoch": begin, "epochs": epochs, "verbose": 0}
     if bar is None:
@@ -176,14 +201,31 @@ def last_measured(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return [row for row in rows if row.get("nc1") is not None][-1]
 
 
-def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints dictionaries of the same keys as a table."""
-    table = Table(*rows[0], title=title)
-    for column in list(table.columns)[1:]:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(*map(text, row.values()))
-    Console().print(table)
+def print_table(
+    title: str, rows: Sequence[Mapping[str, Any]], across: bool = False
+) -> None:
+    """Prints dictionaries of the same keys as a table.
+
+    Args:
+        title: Above the table.
+        rows: The dictionaries.
+        across: Whether each is a column, with its first value as heading.
+    """
+    names, cells = (
+        list(rows[0]),
+        [list(map(text, row.values())) for row in rows],
+    )
+    if across:
+        names, *cells = [list(one) for one in zip(names, *cells, strict=True)]
+    table = Table(*names, title=title, title_justify="left")
+    for index, column in enumerate(table.columns):
+        column.justify = "right" if index else "left"
+        column.overflow = "fold"
+    for row in cells:
+        table.add_row(*row)
+    # Into a file goes all of it, however narrow the terminal.
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width).print(table)
 
 
 def text(value: Any) -> str:

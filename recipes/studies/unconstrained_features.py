@@ -106,6 +106,7 @@ def run(study: UnconstrainedFeatures) -> None:
         rows.append(_row(name, cases[name].best, outcome["curve"][-1]))
     shown = [_shown(row) for row in rows]
     common.print_table("Predicted, and below it reached", shown)
+    print("Below yes or no: nc2_etf_weights, zero for a simplex ETF.")
     print(said := verdict(rows))
     common.finish(
         study,
@@ -246,12 +247,17 @@ def _shown(row):
     shown = {"case": row["case"]}
     for title, name in _COLUMNS.items():
         both = row["predicted"][name], row["reached"][name]
-        shown[title] = "\n".join(f"{value:.4f}" for value in both)
+        shown[title] = "\n".join(f"{_plain(value):.4f}" for value in both)
     shown["off"] = f"{row['off']:.0e}"
     # What is left of a head that vanishes has no shape.
     etf = None if row["is_trivial"] else f"{row['nc2_etf_weights']:.0e}"
     shown["simplex"] = f"{'yes' if row['is_simplex'] else 'no'}\n{etf or '–'}"
     return shown
+
+
+def _plain(value):
+    """A value of four digits, without the sign of a zero."""
+    return round(value, 4) + 0.0
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -264,8 +270,8 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
         )
     worst = max(row["off"] for row in rows)
     return (
-        f"All {len(rows)} cases reach the predicted minimiser, every margin, "
-        f"norm and bias and the loss, within {worst:.0e}."
+        f"All {len(rows)} cases reach the predicted minimiser: margins, norms, "
+        f"biases and losses are within {worst:.0e} of it."
     )
 
 

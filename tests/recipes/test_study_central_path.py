@@ -1,5 +1,6 @@
 """The study of the central path, on digits and for a few epochs."""
 
+import dataclasses
 import json
 
 import keras
@@ -9,6 +10,7 @@ from PIL import Image
 
 from nc_keras.theory.central_path import predicted_snr
 from recipes import central_path as recipe
+from recipes import datasets
 from recipes import study as command
 from recipes.studies import central_path
 from recipes.studies import common
@@ -73,6 +75,18 @@ def test_other_settings_are_refused(tmp_path):
     run(tmp_path, "--epochs", "1")
     with pytest.raises(SystemExit, match="momentum is 0.9 there and 0.5 here"):
         run(tmp_path, "--epochs", "1", "--momentum", "0.5")
+
+
+def test_settings():
+    assert recipe.STUDY.layers == (512, 512, 128)
+    conv_net = dataclasses.replace(recipe.STUDY, network="conv_net")
+    assert conv_net.layers == (32, 64, 128)
+    assert dataclasses.replace(conv_net, widths=(8,)).layers == (8,)
+    images = datasets.digits()
+    model = central_path.compiled_model(conv_net, images)
+    assert model.count_params() > 90_000 and model.input_shape[1:] == (8, 8, 1)
+    with pytest.raises(ValueError, match="`learning_rate` must be positive"):
+        dataclasses.replace(conv_net, learning_rate=0.0)
 
 
 def measured(values, epochs=None):

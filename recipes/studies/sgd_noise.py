@@ -1,0 +1,116 @@
+"""The change of the weights in an epoch: mini-batches against all images."""
+
+import functools
+
+import keras
+import numpy as np
+
+import nc_keras
+from recipes.plots import COLORS
+from recipes.sgd_noise import SGDNoise
+from recipes.studies import common
+
+
+def run(study: SGDNoise) -> None:
+    """Trains each, prints and draws the change of the weights."""
+    dataset = common.load(study)
+    steps = -(-dataset.num_train // study.batch_size)
+    sizes = {"mini-batches": study.batch_size, "all": dataset.num_train}
+    runs, rows = {}, []
+    for decay in study.weight_decays:
+        for kind, batch_size in sizes.items():
+            logs = _train(study, dataset, kind, decay, batch_size, steps)
+            runs[kind, decay] = [row["weight_change"] for row in logs]
+            rows.append(_row(kind, decay, logs))
+    common.print_table(
+        f"{study.dataset}, relative change of the weights in {steps} steps",
+        rows,
+    )
+    curves = {f"{kind}, decay {w:g}": one for (kind, w), one in runs.items()}
+    common.finish(
+        study,
+        {"runs": rows, "curves": curves, "steps": steps},
+        functools.partial(_draw, study, runs, steps),
+        (9.0, 3.8),
+    )
+
+
+def _train(study, dataset, kind, decay, batch_size, steps):
+    name = f"{kind}-decay_{decay:g}"
+    images = dataset.x_train, dataset.y_train
+    few = max(study.epochs // 20, 1)
+    _, logs = common.train(
+        study,
+        name,
+        functools.partial(_build, study, dataset, decay),
+        dataset,
+        batch_size=batch_size,
+        settings={
+            "widths": study.widths,
+            "initial_rho": study.initial_rho,
+            "learning_rate": study.learning_rate,
+            "weight_decay": decay,
+        },
+        callbacks=[
+            nc_keras.callbacks.WeightSpectrum(study.folder / name),
+            nc_keras.callbacks.NormalizedMargins(
+                *images, study.folder / name, few
+            ),
+        ],
+        measured=few,
+        steps_per_epoch=steps,
+    )
+    return logs
+
+
+def _row(kind, decay, logs):
+    changes = np.array([row["weight_change"] for row in logs])
+    tenth = max(len(changes) // 10, 1)
+    middle = changes[len(changes) // 2 :][:tenth]
+    last = common.last_measured(logs)
+    return {
+        "images in a step": kind,
+        "weight decay": decay,
+        "at first": float(changes[0]),
+        "in the middle": float(np.median(middle)),
+        "at the end": float(np.median(changes[-tenth:])),
+        "loss": last["loss"],
+        "train error, %": 100 * (1 - last["nc_accuracy"]),
+        "stationarity": last.get("stationarity"),
+        "stable rank": last["stable_rank"],
+    }
+
+
+def _build(study, dataset, decay) -> keras.Model:
+    network = nc_keras.models.HomogeneousNet(
+        dataset.image_shape, dataset.num_classes, widths=study.widths
+    )
+    common.scale(network, study.initial_rho)
+    model = common.standardized(dataset, network)
+    model.compile(
+        nc_keras.optimizers.SGD(study.learning_rate, weight_decay=decay),
+        loss=nc_keras.losses.MSE(class_reduction="sum"),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _draw(study, runs, steps, figure):
+    axis = figure.subplots()
+    styles = {"mini-batches": "-", "all": "--"}
+    for (kind, decay), changes in runs.items():
+        color = COLORS[study.weight_decays.index(decay) % len(COLORS)]
+        axis.plot(
+            range(1, len(changes) + 1),
+            changes,
+            styles[kind],
+            color=color,
+            lw=1.3,
+            label=f"{kind}, decay {decay:g}",
+        )
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel(f"epoch of {steps} steps")
+    axis.set_ylabel("‖W − W′‖ / ‖W′‖, mean over layers")
+    axis.grid(True)
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
