@@ -25,7 +25,16 @@ if keras.backend.backend() == "jax":
     LARGE = {f"nc_keras.models.{n}" for n in ("resnet", "vgg", "densenet")}
     MODULES = [name for name in MODULES if name not in LARGE]
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "measuring.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "docs" / "measuring.md",
+    ROOT / "docs" / "square_loss.md",
+]
+# Of the modules that name no `__all__`.
+_PUBLIC = {
+    "nc_keras.geometry": ["simplex_etf", "cosines"],
+    "nc_keras.weights": ["weights_of", "homogeneous_weights", "rho", "ranks"],
+}
 NAMES = {
     "keras": keras,
     "nc_keras": nc_keras,
@@ -54,8 +63,9 @@ def public_objects():
         nc_keras.losses,
         nc_keras.models,
         nc_keras.optimizers,
+        nc_keras.weights,
     ):
-        for name in getattr(module, "__all__", ["simplex_etf", "cosines"]):
+        for name in getattr(module, "__all__", _PUBLIC.get(module.__name__)):
             value = getattr(module, name)
             if callable(value):
                 yield pytest.param(value, id=f"{module.__name__}.{name}")

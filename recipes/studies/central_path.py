@@ -169,8 +169,7 @@ def compiled_model(study: CentralPath, dataset: Dataset) -> keras.Model:
     shape = dataset.image_shape
     build = {"mlp": nc_keras.models.MLP, "conv_net": nc_keras.models.ConvNet}
     network = build[study.network](shape, dataset.num_classes, study.layers)
-    standardize = nc_keras.layers.Standardization(*dataset.pixel_statistics())
-    model = keras.Sequential([keras.Input(shape), standardize, network])
+    model = common.standardized(dataset, network)
     optimizer = nc_keras.optimizers.SGD(
         study.learning_rate, study.momentum, study.weight_decay
     )
@@ -185,7 +184,7 @@ def read_path(file: pathlib.Path, dataset: Dataset) -> Path:
         [[v for k, v in row.items() if k.startswith("snr_")] for row in rows],
         "float64",
     )
-    good = np.isfinite(values).all(axis=1) & (values > 0).all(axis=1)
+    good = (values > 0).all(axis=1)  # NaN is not
     return Path(
         epochs=np.array([row["epoch"] for row in rows])[good],
         times=np.array([row["time"] for row in rows])[good],

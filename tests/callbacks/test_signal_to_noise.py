@@ -121,13 +121,29 @@ def test_a_resumed_training_goes_on(data, tmp_path):
     assert written[:2] == reference[:2]
     assert other.epochs.tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(other.times, [0, 0.25, 0.5, 0.75], rtol=1e-6)
-    # By the callback alone.
+    # By the callback alone, which forgets what is done again.
     fit(model, data, [other], first=3, last=4)
     assert other.epochs.tolist() == [0, 1, 2, 3, 4]
     assert other.times[-1] == pytest.approx(1.0)
     events = EventAccumulator(str(tmp_path / "whole" / "snr"))
     events.Reload()
     assert [h.step for h in events.Tensors("snr/min")] == [0, 1, 2, 3, 4]
+
+
+def test_a_callback_without_files_goes_on_or_begins_anew(data):
+    model, snr = network(), SignalToNoise(*data)
+    fit(model, data, [snr], last=2)
+    before = snr.values
+    fit(model, data, [snr], first=1, last=2)
+    assert snr.epochs.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(snr.times, [0, 0.25, 0.5], rtol=1e-6)
+    np.testing.assert_array_equal(snr.values[:2], before[:2])
+    assert (snr.values[2] != before[2]).any()
+    fit(model, data, [snr], last=1)
+    assert snr.epochs.tolist() == [0, 1]
+    np.testing.assert_allclose(snr.times, [0, 0.25], rtol=1e-6)
+    # What the first training had before is not what this one began with.
+    assert (snr.values[0] != before[0]).all()
 
 
 @pytest.mark.parametrize("with_files", [True, False])

@@ -102,7 +102,7 @@ def test_fits_before_and_after_zero_error():
     values[0] = [0.1, 0.05]
     whole, before, after = central_path.fits_of(measured(values, epochs), 4)
     assert whole["residual"] > 0.1
-    assert whole["residual_at_any_time"] < whole["residual"]
+    assert 0.1 < whole["residual_at_any_time"] < whole["residual"]
     assert (before["first_epoch"], before["last_epoch"]) == (1, 4)
     assert (after["first_epoch"], after["last_epoch"]) == (4, 8)
     for fit in (before, after):
