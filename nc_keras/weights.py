@@ -49,6 +49,8 @@ _ACTIVATIONS = (
     keras.activations.relu,
     keras.activations.leaky_relu,
 )
+# The logarithm of the largest double.
+_LARGEST = math.log(np.finfo("float64").max)
 _NORMALIZATIONS = (keras.layers.BatchNormalization, BatchNormalization)
 
 
@@ -205,7 +207,7 @@ def rho(model: keras.Model, batch_norm: bool = False) -> float:
         batch_norm: Boolean, as above. Defaults to `False`.
 
     Returns:
-        Float.
+        Float; infinity beyond the largest double.
 
     Raises:
         ValueError: If the network is not homogeneous, naming the layer; or,
@@ -232,7 +234,8 @@ def rho(model: keras.Model, batch_norm: bool = False) -> float:
             logs.append(math.log(abs(value)) if value else -math.inf)
         if isinstance(inner, _NORMALIZATIONS):
             logs.extend(_logs_of_normalization(layer))
-    return math.exp(sum(logs))
+    total = sum(logs)
+    return math.exp(total) if total < _LARGEST else math.inf
 
 
 @dataclasses.dataclass(frozen=True)

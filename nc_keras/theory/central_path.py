@@ -123,7 +123,7 @@ def snr(statistics: ClassStatistics) -> np.ndarray:
 
 
 def predicted_snr(
-    initial: Any, times: Any, num_classes: int, num_examples: int
+    initial: Any, times: Any, num_classes: int, num_examples: Any
 ) -> np.ndarray:
     """Singular values along the renormalised flow, from the closed form.
 
@@ -140,13 +140,15 @@ def predicted_snr(
         initial: Array of shape `(r,)`, positive singular values at time 0.
         times: Array of shape `(T,)`, times of the flow, not negative.
         num_classes: Integer, `C`.
-        num_examples: Integer, `N`.
+        num_examples: Integer, `N`; or the number of examples of each class,
+            which must be equal.
 
     Returns:
         A float64 array of shape `(T, r)`.
 
     Raises:
-        ValueError: If a singular value is not positive, or a time negative.
+        ValueError: If a singular value is not positive, a time negative, or
+            the classes are of different sizes.
 
     Example:
 
@@ -184,7 +186,7 @@ def predicted_snr(
 
 
 def fit_time_scale(
-    times: Any, snr: Any, num_classes: int, num_examples: int
+    times: Any, snr: Any, num_classes: int, num_examples: Any
 ) -> TimeFit:
     """Finds the time scale at which the closed form is nearest a training.
 
@@ -199,14 +201,15 @@ def fit_time_scale(
         times: Array of shape `(T,)`, increasing, with `T` at least 2.
         snr: Array of shape `(T, r)`, the measured singular values.
         num_classes: Integer, `C`.
-        num_examples: Integer, `N`.
+        num_examples: As in `predicted_snr`.
 
     Returns:
         The `TimeFit`.
 
     Raises:
         ValueError: If shapes do not fit, there are fewer than two rows, times
-            do not increase, or a singular value is not positive.
+            do not increase, a singular value is not positive, or classes
+            are of different sizes.
 
     Example:
 
@@ -382,6 +385,15 @@ class _Equation:
     """`c1 u + c2 e^2u + c3 e^4u`, convex in `u = log w`."""
 
     def __init__(self, num_classes, num_examples):
+        if np.ndim(num_examples):
+            counts = np.asarray(num_examples)
+            if counts.shape != (num_classes,) or np.ptp(counts):
+                raise ValueError(
+                    "The closed form is for classes of equal size. Take as "
+                    "many examples of each. Received: "
+                    f"num_examples={counts.tolist()}, {num_classes=}."
+                )
+            num_examples = int(counts.sum())
         self.c1 = num_examples * num_classes**2
         self._c2 = num_examples * num_classes
         self._c3 = num_examples / 4

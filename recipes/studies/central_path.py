@@ -102,6 +102,7 @@ class Path:
 def run(study: CentralPath) -> None:
     """Trains, compares with the closed form, and writes what was found."""
     dataset = common.load(study)
+    common.require_balanced(dataset)
     rows = _train(study, dataset)
     rows = [row for row in rows if row.get("mse_perp") is not None]
     for row in rows:

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -38,6 +39,21 @@ def load(study: Study) -> datasets.Dataset:
     if study.test_images is not None:
         dataset = datasets.take_test(dataset, study.test_images)
     return dataset
+
+
+def require_balanced(dataset: datasets.Dataset) -> None:
+    """Sees that all classes have as many training images.
+
+    Raises:
+        ValueError: If they have not.
+    """
+    counts = np.bincount(dataset.y_train, minlength=dataset.num_classes)
+    if np.ptp(counts):
+        raise ValueError(
+            "The theory is for classes of equal size. Choose as many images "
+            f"of each, such as --per-class {counts.min()}. Received: "
+            f"{dataset.name} with {counts.tolist()} images."
+        )
 
 
 def standardized(
@@ -273,5 +289,6 @@ def finish(
             )
         print(f"figure   {folder / 'figure.png'}")
     print(f"results  {folder / 'results.json'}")
-    print(f"panels   tensorboard --logdir {folder}")
+    if any(folder.rglob("events.out.*")):
+        print(f"panels   tensorboard --logdir {folder}")
     return folder / "results.json"

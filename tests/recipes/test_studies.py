@@ -165,6 +165,11 @@ def test_bad_settings_are_told(tmp_path, capsys, arguments, said):
     assert said in str(error.value) + capsys.readouterr().err
 
 
+def test_unequal_classes_are_told():
+    with pytest.raises(ValueError, match="--per-class 131"):
+        common.require_balanced(datasets.load("digits"))
+
+
 def test_numbers_of_a_study_are_checked():
     with pytest.raises(ValueError, match="per_class=-5"):
         Study("x", per_class=-5)

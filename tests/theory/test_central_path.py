@@ -287,3 +287,15 @@ def test_bad_input():
         central_path.predicted_snr([0.0, 1.0], [0.0], 3, 30)
     with pytest.raises(ValueError, match="times not negative"):
         central_path.predicted_snr([1.0], [-1.0], 3, 30)
+
+
+def test_unequal_classes_are_refused():
+    counts = [10, 10, 10]
+    equal = central_path.predicted_snr([0.5, 2.0], [0.0, 9.0], 3, counts)
+    assert np.array_equal(
+        equal, central_path.predicted_snr([0.5, 2.0], [0.0, 9.0], 3, 30)
+    )
+    with pytest.raises(ValueError, match=r"equal size.*\[10, 10, 9\]"):
+        central_path.predicted_snr([0.5, 2.0], [0.0, 9.0], 3, [10, 10, 9])
+    with pytest.raises(ValueError, match="equal size"):
+        central_path.fit_time_scale([0.0, 1.0], equal, 3, [10, 11, 10])
