@@ -10,6 +10,7 @@ from nc_keras.callbacks import LayerwiseCollapse
 from nc_keras.callbacks import NCTensorBoard
 from nc_keras.callbacks import NormalizedMargins
 from nc_keras.callbacks import WeightSpectrum
+from nc_keras.layerwise import alignment
 from nc_keras.theory import square_loss
 from nc_keras.weights import weights_of
 from nc_keras.writers.json_lines import read_json_lines
@@ -165,6 +166,31 @@ def test_curves_are_written_and_go_on(few, tmp_path):
     assert {"rank", "rho", "weight_change", "stationarity"} <= rows[2].keys()
     for run in ("weights", "margins", "layers"):
         assert len(list(pathlib.Path(tmp_path, run).glob("events*"))) == 2
+
+
+@pytest.mark.parametrize("observer", [WeightSpectrum, None])
+def test_weights_that_are_not_finite_stop_the_training(few, observer, capsys):
+    x, y = few
+    model = compiled()
+    model.optimizer.learning_rate = 1e30
+    callback = observer() if observer else NormalizedMargins(x, y)
+    logs = model.fit(x, y, epochs=3, verbose=0, callbacks=[callback]).history
+    assert len(logs["loss"]) == 1
+    assert "Epoch 1: training stops. The weights" in capsys.readouterr().out
+
+
+def test_alignment_of_means_and_weights(rng):
+    """Orthogonal subspaces have no cosine, equal ones have one."""
+    basis = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    means = rng.normal(size=(3, 3)) @ basis[:3]
+    same = rng.normal(size=(5, 3)) @ basis[:3]
+    other = rng.normal(size=(5, 3)) @ basis[3:]
+    assert np.isclose(alignment(means, same), 1.0)
+    assert alignment(means, other) < 1e-12
+    with pytest.raises(ValueError, match=r"weights of shape \(5, 4\)"):
+        alignment(means, same[:, :4])
+    with pytest.raises(ValueError, match="finite"):
+        alignment(np.full((3, 6), np.nan), same)
 
 
 def test_bad_arguments_are_refused():
