@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -353,23 +355,27 @@ def _matrix_of_equation(equation, kernel):
 
 def _chain(model):
     """Yields the layers, what they wrap, and whether they have one input."""
-    operations = getattr(model, "operations", None)
-    if isinstance(model, keras.Sequential):
-        operations = model.layers
-    if not getattr(model, "outputs", None) or operations is None:
+    # The graph inside, where each layer has the calls of this model only.
+    is_sequential = isinstance(model, keras.Sequential)
+    graph = model._functional if is_sequential else model
+    depths = getattr(graph, "_nodes_by_depth", None)
+    if depths is None or len(graph.outputs) != 1:
         raise ValueError(
-            "Only of a Sequential or Functional model can be told whether it "
-            "is homogeneous. "
+            "Only of a Sequential or Functional model with one output can be "
+            "told whether it is homogeneous. "
             f"Received: model {model.name!r} of type {type(model).__name__}."
         )
-    for one in operations:
-        if isinstance(one, keras.Model):
+    inputs = collections.defaultdict(list)
+    for node in itertools.chain(*depths.values()):
+        inputs[id(node.operation)].append(len(node.input_tensors))
+    for one in graph.operations:
+        of_one = inputs[id(one)]
+        is_chain = len(of_one) == 1 and of_one[0] <= 1
+        if isinstance(one, keras.Model) and is_chain:
             yield from _chain(one)
-            continue
-        inner = one.layer if isinstance(one, WeightNormalization) else one
-        nodes = getattr(one, "_inbound_nodes", [])
-        inputs = [len(node.input_tensors) for node in nodes]
-        yield one, inner, len(inputs) <= 1 and max(inputs, default=0) <= 1
+        else:
+            inner = one.layer if isinstance(one, WeightNormalization) else one
+            yield one, inner, is_chain
 
 
 def _why_not(layer, inner, is_chain, has_kernel, batch_norm):

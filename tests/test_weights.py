@@ -128,6 +128,28 @@ def test_a_residual_block_is_named():
         homogeneous_weights(model)
 
 
+def test_other_calls_of_a_layer_do_not_matter():
+    """A Sequential calls its layers anew whenever one is added."""
+    model = keras.Sequential([keras.Input((4,))])
+    for _ in range(3):
+        model.add(keras.layers.Dense(5, use_bias=False, activation="relu"))
+    assert len(homogeneous_weights(model)) == 3
+    keras.Model(model.inputs, model.layers[0](2 * model.inputs[0]))
+    assert len(homogeneous_weights(model)) == 3
+
+
+def test_layers_that_are_shared_or_have_two_outputs_are_told():
+    inputs = keras.Input((4,))
+    shared = keras.layers.Dense(4, use_bias=False, name="shared")
+    model = keras.Model(inputs, shared(shared(inputs)))
+    with pytest.raises(ValueError, match="'shared'.*more than once"):
+        homogeneous_weights(model)
+    x = keras.layers.Dense(4, use_bias=False)(inputs)
+    two = [keras.layers.Dense(2, use_bias=False)(x) for _ in range(2)]
+    with pytest.raises(ValueError, match="with one output"):
+        homogeneous_weights(keras.Model(inputs, two))
+
+
 def test_what_comes_first_may_be_anything():
     model = keras.Sequential(
         [

@@ -7,6 +7,7 @@ from keras import ops
 
 from nc_keras.blas import one_thread
 from nc_keras.callbacks.epoch_observer import EpochObserver
+from nc_keras.optimizers.sgd import SGD
 from nc_keras.theory import low_rank
 from nc_keras.weights import Weights
 from nc_keras.weights import ranks
@@ -24,9 +25,11 @@ class WeightSpectrum(EpochObserver):
     * `weight_change`, `||W - W'|| / ||W'||` with the weights `W'` before the
       epoch: the noise of SGD, which in a network that has converged vanishes
       for full batches, and stays with mini-batches and decay;
-    * `rank_bound`, if `batch_size` is given and the optimizer decays weights:
+    * `rank_bound`, if `batch_size` is given and the optimizer is
+      `nc_keras.optimizers.SGD` with weight decay:
       `nc_keras.theory.low_rank.rank_bound`, at most the rank that a matrix of
-      that shape can have. Where the two are equal the bound says nothing.
+      that shape can have, of layers of which the number of positions is
+      known. Where the two are equal the bound says nothing.
 
     In TensorBoard the same is drawn layer by layer, with the singular values
     of each layer as histograms.
@@ -143,20 +146,31 @@ class WeightSpectrum(EpochObserver):
     def _bound(self, weights):
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        if self.batch_size is None or not optimizer.weight_decay:
+        # Of other optimizers the update is not the one of the theory.
+        if self.batch_size is None or not isinstance(optimizer, SGD):
             return None
-        rate = float(ops.convert_to_numpy(optimizer.learning_rate))
-        positions = 1
-        if weights.is_convolution:
-            positions = math.prod(weights.layer.output.shape[1:-1])
+        positions = _positions(weights.layer)
+        if not optimizer.weight_decay or positions is None:
+            return None
         return low_rank.rank_bound(
             self.batch_size,
-            rate,
+            float(ops.convert_to_numpy(optimizer.learning_rate)),
             optimizer.weight_decay,
             self.tolerance,
-            getattr(optimizer, "momentum", 0.0) or 0.0,
+            optimizer.momentum,
             positions,
         )
+
+
+def _positions(layer):
+    """At how many positions the weights of a layer are applied, if known."""
+    try:
+        shape = layer.output.shape
+    except AttributeError:  # of a layer inside of another, or called twice
+        return None
+    first = getattr(layer, "data_format", None) == "channels_first"
+    inner = shape[2:] if first else shape[1:-1]
+    return None if None in inner else math.prod(inner)
 
 
 # The tags of a layer, and what logs call their means.

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 
@@ -51,6 +52,26 @@ def test_ranks_and_change_are_those_of_the_weights(few):
     )
     # The bound of this training is no less than what matrices can have.
     assert logs["rank_bound"][0] == np.mean([16, 8, 3])
+
+
+def test_the_bound_counts_positions(few):
+    """A convolution's gradient has a rank for each position."""
+    conv = nc_keras.models.HomogeneousNet((8, 8, 1), 3, (40,), (), 8, 4)
+    compiled(decay=49.0, model=conv)
+    spectrum = WeightSpectrum(batch_size=1, epochs=[1])
+    # eta w = 0.49 and momentum 0.5: few steps are remembered.
+    logs = conv.fit(*few, verbose=0, callbacks=[spectrum]).history
+    steps = nc_keras.theory.low_rank.memory(0.01, 49.0, 1e-3, 0.5)
+    assert 4 * steps > 40 and 4 <= steps < 40
+    assert logs["rank_bound"][0] == np.mean([min(4 * steps, 40), 3])
+
+
+def test_other_optimizers_have_no_bound(few):
+    model = compiled()
+    model.compile(keras.optimizers.AdamW(), nc_keras.losses.MSE())
+    spectrum = WeightSpectrum(batch_size=8)
+    logs = model.fit(*few, verbose=0, callbacks=[spectrum]).history
+    assert "rank_bound" not in logs and "rank" in logs
 
 
 def test_a_fixed_head_does_not_count(few):
