@@ -230,7 +230,7 @@ def alignment(class_means: Any, matrix: Any) -> float:
         matrix: Array of shape `(outputs, D)`, the weights of the layer.
 
     Returns:
-        Float in `[0, 1]`.
+        Float in `[0, 1]`; NaN where all means or all weights are zero.
 
     Raises:
         ValueError: If the shapes do not fit, or a value is not finite.
@@ -257,7 +257,10 @@ def alignment(class_means: Any, matrix: Any) -> float:
         )
     if not (np.isfinite(means).all() and np.isfinite(matrix).all()):
         raise ValueError("Class means and weights must be finite.")
-    rank = min(len(means), *matrix.shape)
+    # Beyond its rank the basis of a span is arbitrary.
+    rank = min(np.linalg.matrix_rank(means), np.linalg.matrix_rank(matrix))
+    if rank == 0:
+        return float("nan")
     of_means = np.linalg.svd(means, full_matrices=False)[2][:rank]
     of_weights = np.linalg.svd(matrix, full_matrices=False)[2][:rank]
     cosines = np.linalg.svd(of_means @ of_weights.T, compute_uv=False)

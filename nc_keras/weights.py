@@ -128,11 +128,13 @@ def weights_of(model: keras.Model) -> list[Weights]:
             "`model.build(input_shape)`, first. "
             f"Received: model {model.name!r}, which is not built."
         )
-    found = [
-        Weights(name, inner, _kernel(owner))
-        for child in _children(model)
-        for name, owner, inner in _with_kernels(child, "")
-    ]
+    found, times = [], collections.Counter()
+    for child in _children(model):
+        for name, owner, inner in _with_kernels(child, ""):
+            times[name] += 1
+            # Layers of a subclassed model may share a name.
+            distinct = f"{name} ({times[name]})" if times[name] > 1 else name
+            found.append(Weights(distinct, inner, _kernel(owner)))
     if not found:
         raise ValueError(
             "The model has neither a dense layer nor a convolution. "
@@ -174,9 +176,13 @@ def homogeneous_weights(
     """
     weights = weights_of(model)
     begun = False
-    for layer, inner, is_chain in _chain(model):
+    for layer, inner, is_chain in chain_of(model):
         has_kernel = any(inner is one.layer for one in weights)
-        begun = begun or has_kernel
+        # A model that is called twice is not looked into.
+        within = (
+            inner._flatten_layers() if isinstance(inner, keras.Model) else []
+        )
+        begun = begun or has_kernel or any(w.layer in within for w in weights)
         reason = _why_not(layer, inner, is_chain, has_kernel, batch_norm)
         if begun and reason:
             raise ValueError(
@@ -230,11 +236,11 @@ def rho(model: keras.Model, batch_norm: bool = False) -> float:
     """
     weights = homogeneous_weights(model, batch_norm)
     logs = [math.log(one.norm) if one.norm else -math.inf for one in weights]
-    for layer, inner, _ in _chain(model):
+    for layer, inner, _ in chain_of(model):
         if isinstance(inner, Rho):
             value = float(ops.convert_to_numpy(inner.value))
             logs.append(math.log(abs(value)) if value else -math.inf)
-        if isinstance(inner, _NORMALIZATIONS):
+        if batch_norm and isinstance(inner, _NORMALIZATIONS):
             logs.extend(_logs_of_normalization(layer))
     total = sum(logs)
     return math.exp(total) if total < _LARGEST else math.inf
@@ -353,8 +359,22 @@ def _matrix_of_equation(equation, kernel):
     return kernel.transpose(rows + columns).reshape(size, -1)
 
 
-def _chain(model):
-    """Yields the layers, what they wrap, and whether they have one input."""
+def chain_of(
+    model: keras.Model,
+) -> Iterator[tuple[keras.Layer, keras.Layer, bool]]:
+    """Yields the layers of a network with one output, in their order.
+
+    Args:
+        model: A built `Sequential` or `Functional` model.
+
+    Returns:
+        Iterator over each layer, the layer that it wraps if it is a
+        `WeightNormalization`, and whether it has one input and is called
+        once.
+
+    Raises:
+        ValueError: If the order of the layers is not known.
+    """
     # The graph inside, where each layer has the calls of this model only.
     is_sequential = isinstance(model, keras.Sequential)
     graph = model._functional if is_sequential else model
@@ -372,7 +392,7 @@ def _chain(model):
         of_one = inputs[id(one)]
         is_chain = len(of_one) == 1 and of_one[0] <= 1
         if isinstance(one, keras.Model) and is_chain:
-            yield from _chain(one)
+            yield from chain_of(one)
         else:
             inner = one.layer if isinstance(one, WeightNormalization) else one
             yield one, inner, is_chain

@@ -144,6 +144,10 @@ def test_layers_that_are_shared_or_have_two_outputs_are_told():
     model = keras.Model(inputs, shared(shared(inputs)))
     with pytest.raises(ValueError, match="'shared'.*more than once"):
         homogeneous_weights(model)
+    twice = keras.Sequential([keras.Input((4,)), shared], name="twice")
+    model = keras.Model(inputs, twice(twice(inputs)))
+    with pytest.raises(ValueError, match="'twice'.*more than once"):
+        homogeneous_weights(model)
     x = keras.layers.Dense(4, use_bias=False)(inputs)
     two = [keras.layers.Dense(2, use_bias=False)(x) for _ in range(2)]
     with pytest.raises(ValueError, match="with one output"):

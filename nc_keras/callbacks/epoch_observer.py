@@ -1,5 +1,6 @@
 """What callbacks share that look at a model at the end of epochs."""
 
+import math
 import os
 import pathlib
 from collections.abc import Iterable
@@ -98,7 +99,10 @@ class EpochObserver(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         # What diverged is for `TerminateOnNonFinite` to tell.
-        if not self.is_measured(epoch + 1) or self.model.stop_training:
+        diverged = not math.isfinite(logs.get("loss", 0.0))
+        if not self.is_measured(epoch + 1) or (
+            diverged and self.model.stop_training
+        ):
             return
         try:
             logs.update(self.observe(epoch + 1))

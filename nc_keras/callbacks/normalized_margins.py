@@ -2,15 +2,14 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-import keras
 import numpy as np
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.features import FeatureExtractor
 from nc_keras.layers.rho import Rho
-from nc_keras.losses.mse import MSE
 from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.metrics.mse_decomposition import equivalent_decay
+from nc_keras.metrics.mse_decomposition import is_squared_error
 from nc_keras.theory import square_loss
 from nc_keras.weights import homogeneous_weights
 from nc_keras.weights import rho
@@ -26,8 +25,9 @@ class NormalizedMargins(EpochObserver):
     * `margin_mean`, `margin_min` and `margin_std` of the normalised margins
       `(g_y - max_{j != y} g_j) / rho`;
     * with the square loss `rho_equilibrium`, at which `rho` would rest with
-      the directions of the weights as they are, for the penalty
-      `lambda rho^2` of a `nc_keras.models.Normalized` network, or for none;
+      the directions of the weights as they are: under the penalty
+      `lambda rho^2` of a `nc_keras.models.Normalized` network, of any other
+      as if nothing decayed;
     * with the square loss and plain weight decay of every layer
       `stationarity`, which is zero at every stationary point, see
       `nc_keras.theory.square_loss.stationarity`.
@@ -101,6 +101,8 @@ class NormalizedMargins(EpochObserver):
     def observe(self, epoch: int) -> dict[str, float]:
         weights = homogeneous_weights(self.model, self.batch_norm)
         product = rho(self.model, self.batch_norm)
+        if not product > 0:
+            raise NonFiniteError("The weights of a layer have become zero.")
         outputs, targets = self._outputs()
         margins = square_loss.normalized_margins(outputs, targets, product)
         values = {
@@ -109,7 +111,7 @@ class NormalizedMargins(EpochObserver):
             "margin_min": float(margins.min()),
             "margin_std": float(margins.std()),
         }
-        if _is_square(self.model.loss):
+        if is_squared_error(self.model.loss):
             values |= self._square_loss(weights, product, outputs, targets)
         norms = {f"norm/{one.name}": one.norm for one in weights}
         self.scalars(epoch, values | norms)
@@ -133,6 +135,8 @@ class NormalizedMargins(EpochObserver):
         reduction = getattr(self.model.loss, "class_reduction", "mean")
         classes = 1 if reduction == "sum" else outputs.shape[1]
         decay = sum(layer.decay for layer in factors) * classes
+        if factors:
+            decay += equivalent_decay(self.model) or 0.0
         found = {
             "rho_equilibrium": square_loss.equilibrium_rho(
                 outputs / product, targets, decay
@@ -145,11 +149,6 @@ class NormalizedMargins(EpochObserver):
                 square_loss.stationarity(norms, outputs, targets, plain)
             )
         return found
-
-
-def _is_square(loss):
-    square = MSE | keras.losses.MeanSquaredError
-    return isinstance(loss, square) or loss in ("mse", "mean_squared_error")
 
 
 def _decay(model):

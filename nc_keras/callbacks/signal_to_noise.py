@@ -42,12 +42,12 @@ class SignalToNoise(keras.callbacks.Callback):
     Args:
         x: The training data, as in `nc_keras.measure`.
         y: The training labels, or `None` if `x` is a dataset.
+        log_dir: Directory to write to, or `None`. It may be that of
+            `NCTensorBoard`.
         epochs: Which epochs are measured, as in `NeuralCollapse`. Defaults to
             `1`, all of them.
         head: As in `nc_keras.measure`.
         batch_size: Integer, for arrays. Defaults to `256`.
-        log_dir: Directory to write to, or `None`. It may be that of
-            `NCTensorBoard`.
 
     Attributes:
         epochs: Integer array of shape `(T,)`, the measured epochs, counted
@@ -81,10 +81,10 @@ class SignalToNoise(keras.callbacks.Callback):
         self,
         x: Any,
         y: Any = None,
+        log_dir: str | os.PathLike | None = None,
         epochs: int | str | Iterable[int] = 1,
         head: Any = None,
         batch_size: int = 256,
-        log_dir: str | os.PathLike | None = None,
     ):
         super().__init__()
         measured_epochs(epochs, epochs=1)

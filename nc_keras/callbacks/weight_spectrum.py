@@ -1,3 +1,4 @@
+import contextlib
 import math
 import os
 from collections.abc import Iterable
@@ -152,14 +153,12 @@ class WeightSpectrum(EpochObserver):
         positions = _positions(weights.layer)
         if not optimizer.weight_decay or positions is None:
             return None
-        return low_rank.rank_bound(
-            self.batch_size,
-            float(ops.convert_to_numpy(optimizer.learning_rate)),
-            optimizer.weight_decay,
-            self.tolerance,
-            optimizer.momentum,
-            positions,
-        )
+        rate = float(ops.convert_to_numpy(optimizer.learning_rate))
+        numbers = rate, optimizer.weight_decay, self.tolerance
+        with contextlib.suppress(ValueError):  # a decay beyond stability
+            return low_rank.rank_bound(
+                self.batch_size, *numbers, optimizer.momentum, positions
+            )
 
 
 def _positions(layer):
@@ -185,4 +184,8 @@ _LOGS = {
 
 def _trained(model):
     """The weights that training changes: not those of a fixed head."""
-    return [w for w in weights_of(model) if w.layer.trainable_weights]
+    return [
+        one
+        for one in weights_of(model)
+        if any(len(w.shape) > 1 for w in one.layer.trainable_weights)
+    ]

@@ -143,13 +143,10 @@ def equivalent_decay(model: Any) -> float | None:
     0.0025
     """
     loss, optimizer = model.loss, model.optimizer
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    is_function = loss is keras.losses.mean_squared_error
-    if not is_function and not isinstance(
-        loss, MSE | keras.losses.MeanSquaredError
-    ):
+    if not is_squared_error(loss):
         return None
+    # Under mixed_float16 the loss is scaled by an optimizer around it.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     decay = optimizer.weight_decay or 0.0
     if decay and not isinstance(optimizer, SGD):
         return None
@@ -159,6 +156,22 @@ def equivalent_decay(model: Any) -> float | None:
     if not summed and classes is None:
         return None
     return decay / 2 * (1 if summed else classes)
+
+
+def is_squared_error(loss: Any) -> bool:
+    """Whether a compiled loss is the squared error, averaged over examples.
+
+    Args:
+        loss: The loss of a model, in any form that Keras takes.
+    """
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    if loss is keras.losses.mean_squared_error:
+        return True
+    if not isinstance(loss, MSE | keras.losses.MeanSquaredError):
+        return False
+    # A sum over the batch would change with its size.
+    return loss.reduction not in ("sum", None, "none")
 
 
 def decomposition_of(

@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from nc_keras.layers.rho import Rho
+from nc_keras.layers.weight_norm_dense import WeightNormDense
 from nc_keras.layers.weight_normalization import WeightNormalization
 from nc_keras.weights import homogeneous_weights
 from nc_keras.weights import rho as rho_of
@@ -38,8 +39,9 @@ def Normalized(
         A functional model. It is not compiled.
 
     Raises:
-        ValueError: If a layer is not homogeneous, naming it; if the weights
-            of a layer are all zero; or if `decay` is negative.
+        ValueError: If a layer is not homogeneous, is normalised already, has
+            a regularizer or only weights of zero, naming it; or if a number
+            is out of its range.
 
     Example:
 
@@ -57,12 +59,7 @@ def Normalized(
     - [Xu et al., 2023](https://doi.org/10.34133/research.0024).
     """
     weights = homogeneous_weights(model)
-    for one in weights:
-        if one.norm == 0:
-            raise ValueError(
-                "A kernel of zeros has no direction. "
-                f"Received: layer {one.name!r}, all of whose weights are zero."
-            )
+    _validate(model, weights)
     if rho is None:
         rho = rho_of(model)
     if not 0 < rho < float("inf"):
@@ -72,7 +69,7 @@ def Normalized(
         )
     layers = [one.layer for one in weights]
 
-    def wrap(layer):
+    def copy_of(layer):
         copy = layer.__class__.from_config(layer.get_config())
         if any(layer is one for one in layers):
             return WeightNormalization(
@@ -80,7 +77,10 @@ def Normalized(
             )
         return copy
 
-    copy = keras.models.clone_model(model, clone_function=wrap, recursive=True)
+    copy = keras.models.clone_model(
+        model, clone_function=copy_of, recursive=True
+    )
+    _copy_state(model, copy)
     for old, new in zip(weights, homogeneous_weights(copy), strict=True):
         unit = old.kernel / old.norm
         new.layer.kernel.assign(ops.cast(unit, new.layer.kernel.dtype))
@@ -88,3 +88,36 @@ def Normalized(
     # A list of one would ask for lists of data.
     inputs = copy.inputs[0] if len(copy.inputs) == 1 else copy.inputs
     return keras.Model(inputs, outputs, name=name or f"normalized_{model.name}")
+
+
+def _validate(model, weights):
+    """Sees that nothing scales or decays the weights already."""
+    for one in weights:
+        if one.norm == 0:
+            raise ValueError(
+                "A kernel of zeros has no direction. "
+                f"Received: layer {one.name!r}, all of whose weights are zero."
+            )
+        if getattr(one.layer, "kernel_regularizer", None) is not None:
+            raise ValueError(
+                "Normalised weights cannot decay; `decay` is that of rho. "
+                f"Received: layer {one.name!r} with a kernel_regularizer."
+            )
+    for layer in model._flatten_layers():
+        if isinstance(layer, Rho | WeightNormalization | WeightNormDense):
+            raise ValueError(
+                "The weights must not be normalised before. Received: layer "
+                f"{layer.name!r} of type {type(layer).__name__}."
+            )
+
+
+def _copy_state(model, copy):
+    """Gives the copy what other layers, such as preprocessing, have learned."""
+    for old, new in zip(model.layers, copy.layers, strict=True):
+        if isinstance(old, keras.Model):
+            _copy_state(old, new)
+        elif old.weights and not isinstance(new, WeightNormalization):
+            new.set_weights(old.get_weights())
+            # What is not a weight, as that of an adapted Normalization.
+            if hasattr(new, "finalize_state"):
+                new.finalize_state()

@@ -29,14 +29,14 @@ def memory(
     `nc_keras.optimizers.SGD` shrink where gradients vanish.
 
     Args:
-        learning_rate: Float, positive, `eta`.
+        learning_rate: Float, not negative, `eta`.
         weight_decay: Float, not negative, `w`: the optimizer's, or twice the
             `lambda` of a penalty `lambda ||W||^2`.
         epsilon: Float in `(0, 1)`.
         momentum: Float in `[0, 1)`, `beta`.
 
     Returns:
-        A whole number as float; infinity without decay.
+        A whole number as float; infinity without decay or at rate 0.
 
     Raises:
         ValueError: If a number is out of its range, or `eta w` is so large
@@ -53,10 +53,11 @@ def memory(
     - [Galanti et al., 2022](https://arxiv.org/abs/2206.05794); the unrolled
       update as in the first author's own account of it.
     """
-    if not learning_rate > 0 or not 0 < epsilon < 1 or not 0 <= momentum < 1:
+    if not learning_rate >= 0 or not 0 < epsilon < 1 or not 0 <= momentum < 1:
         raise ValueError(
-            "`learning_rate` must be positive, `epsilon` in (0, 1) and "
-            f"`momentum` in [0, 1). Received: learning_rate={learning_rate}, "
+            "`learning_rate` must not be negative, `epsilon` must be in "
+            "(0, 1) and `momentum` in [0, 1). Received: "
+            f"learning_rate={learning_rate}, "
             f"epsilon={epsilon}, momentum={momentum}."
         )
     if not weight_decay >= 0:

@@ -27,8 +27,21 @@ import keras
 import numpy as np
 
 from nc_keras.labels import class_labels
+from nc_keras.layers.rho import Rho
+from nc_keras.weights import chain_of
 from nc_keras.weights import homogeneous_weights
 from nc_keras.weights import rho as rho_of
+
+# Layers beside dense ones that do no more than their activation says.
+_PASSED = (
+    keras.layers.InputLayer,
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.Activation,
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    Rho,
+)
 
 
 def rho_rate(
@@ -78,7 +91,7 @@ def equilibrium_rho(outputs: Any, targets: Any, decay: float = 0.0) -> float:
         decay: As in `rho_rate`.
 
     Returns:
-        Float; infinity where all outputs are zero and there is no decay.
+        Float; NaN where all outputs are zero and there is no decay.
 
     Raises:
         ValueError: As `rho_rate`.
@@ -326,7 +339,7 @@ class _Network:
                     f"{one.name!r} with a kernel of shape {one.kernel.shape}."
                 )
         self._shapes = [one.kernel.shape for one in weights]
-        self._slopes = _slopes(model, len(weights))
+        self._slopes = _slopes(model, weights)
         self._x = np.asarray(x, "float64").reshape(len(x), -1)
         self._targets = one_hot(y, self._shapes[-1][1])
         self._decay = decay
@@ -463,30 +476,23 @@ def _validate_decay(decay):
         )
 
 
-def _slopes(model, depth):
+def _slopes(model, weights):
     """The slope for negative inputs of each activation, 1 where none is."""
-    slopes = []
-    for layer in _operations(model):
-        inner = getattr(layer, "layer", layer)
-        if getattr(inner, "kernel", None) is not None:
+    slopes, layers = [], [one.layer for one in weights]
+    for layer, inner, _ in chain_of(model):
+        if any(inner is one for one in layers):
             slopes.append(1.0)
+        elif not isinstance(inner, _PASSED):
+            raise ValueError(
+                "The flow is of dense layers and their activations. Pass a "
+                "model that begins with the first dense layer, and what that "
+                f"sees as `x`. Received: layer {layer.name!r} of type "
+                f"{type(inner).__name__}."
+            )
         slope = _slope(inner)
         if slope is not None and slopes:
             slopes[-1] *= slope
-    if len(slopes) != depth:
-        raise ValueError(
-            f"The layers could not be told apart. Received: {len(slopes)} "
-            f"with a kernel, of {depth}."
-        )
     return slopes
-
-
-def _operations(model):
-    for one in model.operations:
-        if isinstance(one, keras.Model):
-            yield from _operations(one)
-        else:
-            yield one
 
 
 def _slope(layer):

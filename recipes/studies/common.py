@@ -179,8 +179,11 @@ def _fit(
         )
     begin = checkpoint.finished_epochs
     every = [*schedule, finite, *callbacks, panels, checkpoint]
-    data = dataset.fit_data(batch_size, study.seed, begin)
-    data["steps_per_epoch"] = steps_per_epoch or data["steps_per_epoch"]
+    steps = -(-dataset.num_train // batch_size)
+    # Where an epoch is no pass, the pass in which this one begins.
+    first = begin * (steps_per_epoch or steps) // steps
+    data = dataset.fit_data(batch_size, study.seed, first)
+    data["steps_per_epoch"] = steps_per_epoch or steps
     bar = EpochProgress(name) if study.progress else None
     options = {"initial_epoch": begin, "epochs": epochs, "verbose": 0}
     if bar is None:

@@ -22,7 +22,7 @@ def run(study: LowRank) -> None:
     )
     rows = [_cell(study, dataset, *cell) for cell in grid]
     common.print_table(
-        f"{study.dataset}, ranks after {study.epochs} epochs "
+        f"{study.dataset}, ranks after {study.steps:,} steps "
         f"(tolerance {study.tolerance:g})",
         rows,
     )
@@ -56,7 +56,6 @@ def _cell(study, dataset, rate, decay, batch_size):
     name = f"rate_{rate:g}-decay_{decay:g}-batch_{batch_size}"
     spectrum = nc_keras.callbacks.WeightSpectrum(
         study.folder / name,
-        epochs=max(study.epochs // 10, 1),
         tolerance=study.tolerance,
         batch_size=batch_size,
     )
@@ -73,6 +72,7 @@ def _cell(study, dataset, rate, decay, batch_size):
         },
         callbacks=[spectrum],
         measured=study.epochs,
+        steps_per_epoch=max(study.steps // study.epochs, 1),
     )
     last = logs[-1]
     return {
@@ -83,6 +83,7 @@ def _cell(study, dataset, rate, decay, batch_size):
         "stable rank": last["stable_rank"],
         "effective rank": last["effective_rank"],
         "allowed rank": last.get("rank_bound"),
+        "initial weights left": (1 - rate * decay) ** study.steps,
         "train error, %": 100 * (1 - last["nc_accuracy"]),
         "test accuracy, %": 100 * last["val_nc_accuracy"],
         "NC1": last["nc1"],

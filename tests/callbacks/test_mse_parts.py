@@ -115,3 +115,16 @@ def test_panels_are_drawn(data, tmp_path):
     events.Reload()
     (layout,) = events.Tensors("custom_scalars__config__")
     assert b"central path" in layout.tensor_proto.string_val[0]
+
+
+def test_a_loss_that_is_scaled_has_the_same_decay():
+    """mixed_float16 wraps the optimizer."""
+    model = network(nc_keras.losses.MSE())
+    plain = equivalent_decay(model)
+    model.optimizer = keras.optimizers.LossScaleOptimizer(model.optimizer)
+    assert equivalent_decay(model) == plain > 0
+
+
+def test_a_sum_over_the_batch_has_no_decay():
+    model = network(nc_keras.losses.MSE(reduction="sum"))
+    assert equivalent_decay(model) is None

@@ -74,9 +74,32 @@ def test_other_optimizers_have_no_bound(few):
     assert "rank_bound" not in logs and "rank" in logs
 
 
-def test_a_fixed_head_does_not_count(few):
+def test_a_rate_of_zero_has_no_bound(few):
+    """As at the end of a cosine schedule."""
+    model = compiled()
+    model.optimizer.learning_rate = 0.0
+    spectrum = WeightSpectrum(batch_size=8)
+    logs = model.fit(*few, verbose=0, callbacks=[spectrum]).history
+    assert logs["rank_bound"][0] == np.mean([16, 8, 3])
+    assert logs["weight_change"] == [0.0]
+
+
+def test_a_stopped_training_has_its_last_epoch(few):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    callbacks = [Stop(), WeightSpectrum(), NormalizedMargins(*few)]
+    logs = compiled().fit(*few, epochs=5, verbose=0, callbacks=callbacks)
+    lengths = {key: len(values) for key, values in logs.history.items()}
+    assert set(lengths.values()) == {2}
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_a_fixed_head_does_not_count(few, use_bias):
+    head = nc_keras.layers.ETFClassifier(3, use_bias=use_bias)
     model = nc_keras.models.HomogeneousNet(
-        (8, 8, 1), 3, widths=(16,), head="etf"
+        (8, 8, 1), 3, widths=(16,), head=head
     )
     spectrum = WeightSpectrum()
     logs = compiled(model=model).fit(*few, verbose=0, callbacks=[spectrum])
@@ -100,19 +123,24 @@ def test_margins_and_rho_of_plain_decay(few):
     assert np.isclose(logs["stationarity"][1], distance, rtol=1e-4)
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.06])
 @pytest.mark.parametrize("reduction, factor", [("sum", 1), ("mean", 3)])
-def test_equilibrium_of_a_normalised_network(few, reduction, factor):
+def test_equilibrium_of_a_normalised_network(
+    few, reduction, factor, weight_decay
+):
     x, y = few
     plain = nc_keras.models.HomogeneousNet((8, 8, 1), 3, (), (16, 8))
     model = compiled(
-        0.0,
+        weight_decay,
         nc_keras.losses.MSE(class_reduction=reduction),
         nc_keras.models.Normalized(plain, decay=0.05),
     )
     margins = NormalizedMargins(x, y)
     logs = model.fit(x, y, 30, 1, verbose=0, callbacks=[margins]).history
     f = model.predict(x, verbose=0).astype("float64") / logs["rho"][0]
-    expected = square_loss.equilibrium_rho(f, np.eye(3)[y], factor * 0.05)
+    # The optimizer's decay is one of rho as well, (w/2) rho^2.
+    decay = factor * (0.05 + weight_decay / 2)
+    expected = square_loss.equilibrium_rho(f, np.eye(3)[y], decay)
     assert np.isclose(logs["rho_equilibrium"][0], expected, rtol=1e-4)
     assert "stationarity" not in logs
 

@@ -58,6 +58,44 @@ def test_it_is_saved_and_measured(digits, tmp_path):
     assert values == plain and values["nc1"] > 0
 
 
+def test_what_comes_before_the_weights_keeps_its_state(digits):
+    x = digits[0][:50]
+    adapted = keras.layers.Normalization(axis=-1)
+    adapted.adapt(3 * x + 2)
+    norm = keras.layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((8, 8, 1)), adapted, norm, network()])
+    norm.moving_mean.assign(np.full(1, 0.5))
+    norm.moving_variance.assign(np.full(1, 4.0))
+    normalized = nc_keras.models.Normalized(model)
+    expected = model.predict(x, verbose=0)
+    assert np.allclose(normalized.predict(x, verbose=0), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "layer, said",
+    [
+        (nc_keras.layers.Rho(2.0, name="bad"), "'bad' of type Rho"),
+        (
+            nc_keras.layers.WeightNormalization(
+                keras.layers.Dense(3, use_bias=False), name="bad"
+            ),
+            "'bad' of type WeightNormalization",
+        ),
+        (
+            keras.layers.Dense(
+                3, use_bias=False, kernel_regularizer="l2", name="bad"
+            ),
+            "'bad' with a kernel_regularizer",
+        ),
+    ],
+)
+def test_what_is_scaled_or_decays_already_is_refused(layer, said):
+    dense = keras.layers.Dense(3, use_bias=False)
+    model = keras.Sequential([keras.Input((4,)), dense, layer])
+    with pytest.raises(ValueError, match=said):
+        nc_keras.models.Normalized(model)
+
+
 def test_rho_may_begin_elsewhere(digits):
     model, x = network(), digits[0][:5]
     half = nc_keras.weights.rho(model) / 2

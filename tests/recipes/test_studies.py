@@ -75,6 +75,7 @@ def test_low_rank(tmp_path):
         batch_sizes=(50, 200),
         learning_rates=(0.01,),
         weight_decays=(0.0, 0.1),
+        steps=8,
         output=tmp_path,
     )
     low_rank.run(study)
@@ -85,6 +86,9 @@ def test_low_rank(tmp_path):
         (one["weight decay"], one["batch size"]): one["allowed rank"]
         for one in found["grid"]
     }
+    # As many steps with every batch size.
+    left = {one["initial weights left"] for one in found["grid"]}
+    assert left == {1.0, 0.999**8}
     assert by_decay[0.0, 50] is None and by_decay[0.1, 50] == 13
 
 

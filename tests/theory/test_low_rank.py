@@ -58,13 +58,13 @@ def test_bound_moves_with_batch_rate_and_decay():
     assert bound(4, 0.1, 0.01, positions=9) == 9 * bound(4, 0.1, 0.01)
     # Momentum makes the steps longer.
     assert bound(4, 0.1, 1e-4, momentum=0.9) < bound(4, 0.1, 1e-4) / 9
-    assert bound(4, 0.1, 0.0) == math.inf
+    assert bound(4, 0.1, 0.0) == bound(4, 0.0, 0.1) == math.inf
 
 
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ((0.0, 0.1), "learning_rate=0.0"),
+        ((-0.1, 0.1), "learning_rate=-0.1"),
         ((0.1, -0.1), "weight_decay=-0.1"),
         ((1.0, 1.5), "more than all of a weight"),
         ((1.0, 4.0, 1e-3, 0.9), "diverge"),

@@ -126,6 +126,32 @@ def test_leaky_relu_and_single_output(rng):
     assert np.allclose(predicted, model(x), atol=1e-5)
 
 
+def test_a_sequential_or_normalised_network_has_the_same_flow(problem):
+    model, x, y = problem
+    layers = [keras.layers.Flatten()]
+    for width in (12, 10, 3):
+        layers.append(keras.layers.Dense(width, use_bias=False))
+        layers.append(keras.layers.ReLU())
+    same = keras.Sequential([keras.Input((8, 8, 1)), *layers[:-1]])
+    same.set_weights(model.get_weights())
+    normalized = nc_keras.models.Normalized(model)
+    flows = [
+        square_loss.flow(one, x, y, [0.0, 0.2], 0.1)
+        for one in (model, same, normalized)
+    ]
+    assert np.isclose(flows[0].rho[1], flows[1].rho[1], rtol=1e-9)
+    assert np.isclose(flows[0].rho[1], flows[2].rho[1], rtol=1e-5)
+
+
+def test_what_is_no_dense_layer_is_named(problem):
+    model, x, y = problem
+    scaled = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Rescaling(2.0), model]
+    )
+    with pytest.raises(ValueError, match="of type Rescaling"):
+        square_loss.flow(scaled, x, y, [0.0, 1.0])
+
+
 def test_stationarity_vanishes_where_training_converged(problem):
     """At a stationary point all norms are equal, and the relation holds."""
     model, x, y = problem
@@ -160,6 +186,7 @@ def test_normalized_margins():
 def test_bad_input_is_refused(problem, rng):
     model, x, y = problem
     f, targets = rng.normal(size=(4, 2)), np.eye(2)[[0, 1, 0, 1]]
+    assert np.isnan(square_loss.equilibrium_rho(0 * f, targets))
     with pytest.raises(ValueError, match="decay=-1"):
         square_loss.rho_rate(1.0, f, targets, -1)
     with pytest.raises(ValueError, match="one shape"):
