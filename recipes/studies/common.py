@@ -1,5 +1,6 @@
 """What the studies share: images, training that can be killed, a record."""
 
+import contextlib
 import datetime
 import json
 import pathlib
@@ -119,9 +120,13 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     epochs = epochs or study.epochs
     identity = {
-        **{"name": name, "dataset": study.dataset, "seed": study.seed},
-        **{"images": dataset.num_train, "epochs": epochs},
-        **{"batch_size": batch_size, "backend": keras.backend.backend()},
+        "name": name,
+        "dataset": study.dataset,
+        "seed": study.seed,
+        "images": dataset.num_train,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "backend": keras.backend.backend(),
         "steps_per_epoch": steps_per_epoch,
         **(settings or {}),
     }
@@ -135,68 +140,53 @@ def train(
         make_deterministic()
         keras.utils.set_random_seed(study.seed)
         model = build()
-        _fit(
-            *(study, name, folder, model, dataset, batch_size, epochs),
-            *(identity, callbacks, rate_at, measured, steps_per_epoch),
+        panels = nc_keras.callbacks.NCTensorBoard(
+            folder,
+            dataset.x_train,
+            dataset.y_train,
+            (dataset.x_test, dataset.y_test),
+            epochs=measured,
         )
+        lasting = [*callbacks, panels]
+        checkpoint = nc_keras.callbacks.Checkpoint(
+            folder / "checkpoints",
+            [one for one in lasting if hasattr(one, "get_state")],
+            identity,
+        )
+        begin = checkpoint.finished_epochs
+        steps = -(-dataset.num_train // batch_size)
+        # Where an epoch is no pass, the pass in which this one begins.
+        first = begin * (steps_per_epoch or steps) // steps
+        data = dataset.fit_data(batch_size, study.seed, first)
+        data["steps_per_epoch"] = steps_per_epoch or steps
+        data |= {"initial_epoch": begin, "epochs": epochs}
+        every = [*_schedule(rate_at), *lasting, checkpoint]
+        _fit(name, model, data, every, study.progress)
+        checkpoint.delete()
         replace_atomically(folder / "model.keras", model.save)
         write_json(finished, identity)
     return model, read_json_lines(folder / "metrics.jsonl")
 
 
-def _fit(
-    study,
-    name,
-    folder,
-    model,
-    dataset,
-    batch_size,
-    epochs,
-    identity,
-    callbacks,
-    rate_at,
-    measured,
-    steps_per_epoch,
-):
-    panels = nc_keras.callbacks.NCTensorBoard(
-        folder,
-        dataset.x_train,
-        dataset.y_train,
-        (dataset.x_test, dataset.y_test),
-        epochs=measured,
-    )
+def _schedule(rate_at):
+    """The callback of a learning rate that changes, if it does."""
+    if rate_at is None:
+        return []
+    schedule = keras.callbacks.LearningRateScheduler
+    return [schedule(lambda epoch, _: rate_at(epoch))]
+
+
+def _fit(name, model, data, callbacks, has_bar):
+    """Trains, and says so if the loss was not finite."""
     finite = nc_keras.callbacks.TerminateOnNonFinite()
-    kept = [*[c for c in callbacks if hasattr(c, "get_state")], panels]
-    checkpoint = nc_keras.callbacks.Checkpoint(
-        folder / "checkpoints", kept, identity
-    )
-    schedule = []
-    if rate_at is not None:
-        schedule.append(
-            keras.callbacks.LearningRateScheduler(
-                lambda epoch, _: rate_at(epoch)
-            )
-        )
-    begin = checkpoint.finished_epochs
-    every = [*schedule, finite, *callbacks, panels, checkpoint]
-    steps = -(-dataset.num_train // batch_size)
-    # Where an epoch is no pass, the pass in which this one begins.
-    first = begin * (steps_per_epoch or steps) // steps
-    data = dataset.fit_data(batch_size, study.seed, first)
-    data["steps_per_epoch"] = steps_per_epoch or steps
-    bar = EpochProgress(name) if study.progress else None
-    options = {"initial_epoch": begin, "epochs": epochs, "verbose": 0}
-    if bar is None:
-        model.fit(**data, **options, callbacks=every)
-    else:
-        with bar:
-            model.fit(**data, **options, callbacks=[*every, bar])
+    with contextlib.ExitStack() as stack:
+        bar = [stack.enter_context(EpochProgress(name))] if has_bar else []
+        model.fit(**data, callbacks=[finite, *callbacks, *bar], verbose=0)
     if finite.failed_at is not None:
         raise ValueError(
             f"{name}: the loss was not finite in epoch {finite.failed_at[0]}. "
             "Choose a smaller learning rate or decay."
         )
-    checkpoint.delete()
 
 
 def _require_same(path, identity):
