@@ -228,7 +228,7 @@ class SquareLossFlow:
 
     >>> model = nc_keras.models.HomogeneousNet((4,), 2, widths=(8,))
     >>> x, y = np.random.default_rng(0).normal(size=(6, 4)), np.arange(6) % 2
-    >>> flow = nc_keras.theory.square_loss.flow(model, x, y, [0.0, 1.0])
+    >>> flow = nc_keras.theory.square_loss.flow(model, x, y, [0.0, 0.01])
     >>> flow.loss[1] < flow.loss[0]
     np.True_
     """
@@ -281,7 +281,7 @@ def flow(
 
     >>> model = nc_keras.models.HomogeneousNet((4,), 2, widths=(8,))
     >>> x, y = np.random.default_rng(0).normal(size=(6, 4)), np.arange(6) % 2
-    >>> flow = nc_keras.theory.square_loss.flow(model, x, y, [0.0, 50.0], 0.01)
+    >>> flow = nc_keras.theory.square_loss.flow(model, x, y, [0.0, 0.05], 0.01)
     >>> print(np.round([np.linalg.norm(v) for v in flow.kernels], 3))
     [1. 1.]
 
