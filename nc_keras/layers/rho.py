@@ -34,7 +34,7 @@ class Rho(keras.layers.Layer):
     >>> layer = nc_keras.layers.Rho(3.0, decay=0.5)
     >>> print(keras.ops.convert_to_numpy(layer(np.ones((1, 2)))))
     [[3. 3.]]
-    >>> print(float(layer.losses[0]))
+    >>> print(keras.ops.convert_to_numpy(layer.losses[0]))
     4.5
 
     Reference:

@@ -71,7 +71,7 @@ def test_training_follows_the_flow(problem, decay):
         for one, predicted in zip(kernels, flow.kernels, strict=True):
             distance = np.linalg.norm(one.kernel - predicted)
             assert distance < 10 / steps
-    assert abs(flow.rho[1] / flow.rho[0] - 1) > 0.02
+    assert abs(flow.rho[1] / flow.rho[0] - 1) > 0.01
     assert errors[1] < 2e-3
     # Euler's steps err in proportion to their length.
     assert 2.5 < errors[0] / errors[1] < 6
@@ -123,7 +123,8 @@ def test_leaky_relu_and_single_output(rng):
     x = rng.normal(size=(6, 4)).astype("float32")
     flow = square_loss.flow(model, x, [1, -1, 1, -1, 1, -1], [0.0, 0.1])
     predicted = flow.rho[0] * flow.outputs[0]
-    assert np.allclose(predicted, model(x), atol=1e-5)
+    expected = model.predict(x, verbose=0)
+    assert np.allclose(predicted, expected, atol=1e-5)
 
 
 def test_a_sequential_or_normalised_network_has_the_same_flow(problem):
