@@ -130,9 +130,9 @@ def run(asked: Grid, pairs: Mapping[str, Settings]) -> int:
     with only_one_here(asked.output):
         for settings in pairs.values():
             # What is wrong with data or batch is said once, and here.
-            prepare(settings)
+            dataset = prepare(settings)
             writable_directory(settings.folder)
-            claim_folder(settings)
+            claim_folder(settings, dataset)
         trials = [
             Trial(pair, settings, one)
             for pair, settings in pairs.items()

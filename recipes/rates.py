@@ -26,6 +26,8 @@ from rich.text import Text
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.files import writable_directory
 from recipes import plots
+from recipes.datasets import Dataset
+from recipes.datasets import ImageStream
 from recipes.results import claim_folder
 from recipes.results import command
 from recipes.results import machine
@@ -133,7 +135,10 @@ class Point:
 
 
 def claim(
-    settings: Settings, folder: pathlib.Path, rates: Sequence[float]
+    settings: Settings,
+    folder: pathlib.Path,
+    rates: Sequence[float],
+    dataset: Dataset | ImageStream,
 ) -> list[Trial]:
     """Makes a folder for each rate, and returns the trials of a sweep.
 
@@ -141,14 +146,15 @@ def claim(
         settings: The settings of the recipe, whose rate is replaced.
         folder: The folder of the sweep.
         rates: The rates.
+        dataset: The data in use.
 
     Raises:
-        ValueError: If the folder has runs of other settings.
+        ValueError: If the folder has runs of other settings or other data.
     """
     for rate in sorted({*_found(folder), *rates}):
         at = _at(settings, folder, rate)
         writable_directory(at.folder)
-        claim_folder(at)
+        claim_folder(at, dataset)
     return [
         Trial(f"rate {rate:.4g}", at, run)
         for rate in rates

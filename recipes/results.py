@@ -34,16 +34,23 @@ _FREE = (
 )
 
 
-def claim_folder(settings: Settings) -> None:
+def claim_folder(settings: Settings, dataset: Dataset | ImageStream) -> None:
     """Makes the folder this recipe's, or sees that it was.
 
     A folder in which no run came to an epoch is nobody's.
 
+    Args:
+        settings: The settings of the recipe.
+        dataset: The data in use.
+
     Raises:
-        ValueError: If it has the runs of other settings.
+        ValueError: If it has the runs of other settings or other data.
     """
     path = settings.folder / "settings.json"
-    mine = _plain(settings) | {"backend": keras.backend.backend()}
+    mine = _plain(settings) | {
+        "backend": keras.backend.backend(),
+        "data_digest": dataset.digest,
+    }
     if path.exists() and any(settings.folder.glob("*/metrics.jsonl")):
         theirs = _read_json(path)
         different = [
@@ -61,9 +68,10 @@ def claim_folder(settings: Settings) -> None:
     write_json(path, mine)
 
 
-def fixed(settings: Settings) -> dict[str, Any]:
-    """Returns the settings that all runs of a folder share."""
-    return {k: v for k, v in _plain(settings).items() if k not in _FREE}
+def fixed(settings: Settings, dataset: Dataset | ImageStream) -> dict[str, Any]:
+    """Returns what all runs of a folder share: settings, and the data."""
+    shared = {k: v for k, v in _plain(settings).items() if k not in _FREE}
+    return shared | {"data_digest": dataset.digest}
 
 
 def write_run(folder: pathlib.Path, run: Run, facts: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ def run(settings: Settings) -> int:
     writable_directory(settings.folder)
     dataset = prepare(settings)
     if is_first_process():
-        claim_folder(settings)
+        claim_folder(settings, dataset)
     interrupted = False
     try:
         for one in settings.runs:

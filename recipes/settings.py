@@ -1,6 +1,5 @@
 import dataclasses
 import functools
-import math
 import pathlib
 import re
 from typing import Annotated
@@ -9,12 +8,14 @@ from typing import Literal
 
 import tyro
 
+from recipes.datasets.order import Remainder
 from recipes.names import nearest
 from recipes.protocol import DEFAULT_RATES
 from recipes.protocol import Fact
 from recipes.protocol import Protocol
 from recipes.protocol import Status
 from recipes.protocol import protocol_of
+from recipes.schedule import stepped_rate
 
 FAMILIES = {
     "resnet": (18, 34, 50, 101, 152),
@@ -85,6 +86,10 @@ class Settings:
 
     batch_size: int = 128
     """Images in a training step."""
+
+    remainder: Remainder = "drop"
+    """Images that fill no batch: drop them (each epoch others), keep them as
+    a smaller batch, or spread them over the other batches."""
 
     learning_rate: float | None = None
     """The rate before its drops, for every loss. Defaults to the best that is
@@ -282,10 +287,8 @@ class Settings:
 
     def learning_rate_at(self, epoch: int, loss: str) -> float:
         """The learning rate of an epoch, counted from 0."""
-        drops = sum(
-            epoch >= math.floor(self.epochs * share) for share in self.drops
-        )
-        return self.rate(loss).value * 0.1**drops
+        rate = self.rate(loss).value
+        return stepped_rate(rate, epoch, self.epochs, self.drops)
 
 
 @functools.cache

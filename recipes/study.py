@@ -11,6 +11,7 @@ from typing import Any
 
 import tyro
 
+from recipes.datasets.order import Remainder
 from recipes.quiet import silenced
 
 
@@ -35,6 +36,10 @@ class Study:
 
     epochs: int = 100
     """Passes over the training images."""
+
+    remainder: Remainder = "drop"
+    """Images that fill no batch: drop them (each epoch others), keep them as
+    a smaller batch, or spread them over the other batches."""
 
     data_dir: pathlib.Path = pathlib.Path("data")
     """Where prepared data sets are."""

@@ -149,9 +149,9 @@ def run(name: str, recipe: Settings, asked: Sweep) -> int:
     )
     writable_directory(folder)
     # What is wrong with data or batch is said once, and here.
-    prepare(settings)
+    dataset = prepare(settings)
     with only_one_here(folder):
-        trials = rates.claim(settings, folder, asked.all_rates)
+        trials = rates.claim(settings, folder, asked.all_rates, dataset)
         outcome = run_trials(trials, folder, asked.cluster, settings.progress)
         points = rates.points(settings, folder, trials, outcome.errors)
         commands = {

@@ -122,7 +122,9 @@ class Training:
         if settings.deepfool:
             lasting.append(Robustness(self.folder, dataset, settings.deepfool))
         self.checkpoint = nc_keras.callbacks.Checkpoint(
-            self.folder / "checkpoints", lasting, identity(settings, run)
+            self.folder / "checkpoints",
+            lasting,
+            dataclasses.asdict(run) | fixed(settings, dataset),
         )
         self.callbacks = [
             keras.callbacks.LearningRateScheduler(
@@ -158,7 +160,11 @@ class Training:
         with progress_bar(settings, self.run) as bar:
             self.model.fit(
                 **self.dataset.fit_data(
-                    settings.batch_size, self.run.seed, begin, self.shared_by
+                    settings.batch_size,
+                    self.run.seed,
+                    begin,
+                    self.shared_by,
+                    settings.remainder,
                 ),
                 **validation(self.dataset),
                 validation_freq=settings.measured_epochs,
@@ -250,11 +256,6 @@ def panels(
         across_processes=shared,
         hparams={"batch_size": settings.batch_size, "seed": run.seed},
     )
-
-
-def identity(settings: Settings, run: Run) -> dict:
-    """Returns what must not change while a run is resumed."""
-    return dataclasses.asdict(run) | fixed(settings)
 
 
 def validation(dataset: Dataset | ImageStream) -> dict:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 
+from recipes.datasets.digests import digest_of
 from recipes.datasets.order import Order
+from recipes.datasets.order import Remainder
 from recipes.datasets.resident import resident_batches
 
 if TYPE_CHECKING:
@@ -59,6 +62,11 @@ class Dataset:
         """The arrays, by the names that they are stored under."""
         return {name: getattr(self, name) for name in ARRAYS}
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """A fingerprint of all images and labels, the same on any machine."""
+        return digest_of(*self.arrays.values())
+
     def select(self, index: np.ndarray) -> Dataset:
         """Returns a dataset of some training images and all test images.
 
@@ -92,6 +100,7 @@ class Dataset:
         seed: int,
         first_epoch: int = 0,
         devices: Devices | None = None,
+        remainder: Remainder = "drop",
     ) -> dict[str, Any]:
         """Returns the arguments of `keras.Model.fit` that say what it sees.
 
@@ -100,16 +109,18 @@ class Dataset:
         images stay where they are, on the device, and are gathered there.
 
         Args:
-            batch_size: Images in a batch; the last of an epoch may have fewer.
+            batch_size: Images in a batch.
             seed: Decides the orders.
             first_epoch: The epoch to begin with, counted from 0.
             devices: Those that share each batch, where there are several.
+            remainder: What becomes of the images that fill no batch; see
+                `Order`.
 
         Returns:
             A dictionary with `x`, endless batches of images `[batch, height,
             width, channels]` and labels `[batch]`, and `steps_per_epoch`.
         """
-        order = Order(np.arange(self.num_train), seed, first_epoch)
+        order = Order(np.arange(self.num_train), seed, first_epoch, remainder)
         return {
             "x": resident_batches(
                 self.x_train, self.y_train, order, batch_size, devices

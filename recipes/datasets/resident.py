@@ -29,7 +29,7 @@ def resident_batches(
         x: Images, `[N, height, width, channels]`.
         y: Labels, `[N]`.
         order: The order of every pass.
-        batch_size: Images in a batch; the last of a pass may have fewer.
+        batch_size: Images in a batch.
         devices: Those that share each batch, where there are several.
 
     Returns:
@@ -38,10 +38,6 @@ def resident_batches(
     """
     import keras
 
-    if batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be positive. Received: batch_size={batch_size}."
-        )
     rows = functools.partial(passes, order, batch_size)
     several = devices is not None and devices.count > 1
     if keras.backend.backend() == "tensorflow":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import os
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from recipes.datasets import images
+from recipes.datasets.digests import digest_of
 from recipes.datasets.order import Order
+from recipes.datasets.order import Remainder
 from recipes.datasets.resident import shared
 from recipes.datasets.sources import SOURCES
 
@@ -71,6 +74,13 @@ class ImageStream:
         """The labels, by the names that they are stored under."""
         return {name: getattr(self, name) for name in LABELS}
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """A fingerprint of labels, order and the sizes of the files."""
+        files = sorted(self.folder.glob("*.array_record*"))
+        sizes = np.array([path.stat().st_size for path in files])
+        return digest_of(*self.arrays.values(), self.train_positions, sizes)
+
     def select(self, index: np.ndarray) -> ImageStream:
         """Returns a dataset of some training images and all test images.
 
@@ -101,6 +111,7 @@ class ImageStream:
         seed: int,
         first_epoch: int = 0,
         devices: Devices | None = None,
+        remainder: Remainder = "drop",
     ) -> dict[str, Any]:
         """Returns the arguments of `keras.Model.fit` that say what it sees.
 
@@ -108,10 +119,12 @@ class ImageStream:
         number of passes that were made to the end.
 
         Args:
-            batch_size: Images in a batch; the last may have fewer.
+            batch_size: Images in a batch.
             seed: Decides the orders.
             first_epoch: The epoch to begin with, counted from 0.
             devices: Those that share each batch, where there are several.
+            remainder: What becomes of the images that fill no batch; see
+                `Order`.
 
         Returns:
             A dictionary with `x`, a dataset of batches of images `[batch,
@@ -119,7 +132,7 @@ class ImageStream:
             is a `tf.data.Dataset` on TensorFlow, and otherwise a
             `grain.IterDataset`.
         """
-        order = Order(self.train_positions, seed, first_epoch)
+        order = Order(self.train_positions, seed, first_epoch, remainder)
         batches = self._batches("train", order, batch_size)
         if devices is None or devices.count == 1:
             return {"x": batches, "shuffle": False}
@@ -165,11 +178,8 @@ class ImageStream:
 
         from recipes.datasets.prepared import Records
 
-        if batch_size < 1:
-            raise ValueError(
-                "`batch_size` must be positive. "
-                f"Received: batch_size={batch_size}."
-            )
+        # A batch that cannot be made is refused before anything is read.
+        order.num_batches(batch_size)
         # The other package may not be there, so only one is imported.
         if keras.backend.backend() == "tensorflow":
             from recipes.datasets.tf_batches import batches

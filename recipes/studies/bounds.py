@@ -18,6 +18,7 @@ from nc_keras.theory import bounds
 from recipes.datasets import Dataset
 from recipes.plots import COLORS
 from recipes.plots import INK
+from recipes.schedule import stepped_rate
 from recipes.studies import common
 
 if TYPE_CHECKING:
@@ -119,7 +120,9 @@ def _follow(study, dataset, width):
         batch_size=study.batch_size,
         settings={key: getattr(study, key) for key in names},
         callbacks=[BoundsInLogs(dataset)],
-        rate_at=lambda epoch: rate_at(study, epoch),
+        rate_at=lambda epoch: stepped_rate(
+            study.learning_rate, epoch, study.epochs, study.drops
+        ),
         measured=[study.epochs],
     )
     kept = values_of(first).keys()
@@ -132,12 +135,6 @@ def _follow(study, dataset, width):
         "end": compared(model, dataset),
         "curves": curves,
     }
-
-
-def rate_at(study: Bounds, epoch: int) -> float:
-    """The learning rate of an epoch, counted from 0."""
-    passed = sum(epoch >= share * study.epochs for share in study.drops)
-    return study.learning_rate * 0.1**passed
 
 
 def compiled_model(study: Bounds, dataset: Dataset, width: int) -> keras.Model:

@@ -23,6 +23,7 @@ from nc_keras.writers.json_lines import read_json_lines
 from recipes.datasets import Dataset
 from recipes.plots import COLORS
 from recipes.plots import INK
+from recipes.schedule import stepped_rate
 from recipes.studies import common
 
 if TYPE_CHECKING:
@@ -154,15 +155,11 @@ def _train(study, dataset):
         settings={name: getattr(study, name) for name in names}
         | {"widths": study.layers},
         callbacks=[snr],
-        rate_at=lambda epoch: rate_at(study, epoch),
+        rate_at=lambda epoch: stepped_rate(
+            study.learning_rate, epoch, study.epochs, study.drops
+        ),
     )
     return rows
-
-
-def rate_at(study: CentralPath, epoch: int) -> float:
-    """The learning rate of an epoch, counted from 0."""
-    passed = sum(epoch >= share * study.epochs for share in study.drops)
-    return study.learning_rate * 0.1**passed
 
 
 def compiled_model(study: CentralPath, dataset: Dataset) -> keras.Model:

@@ -23,6 +23,7 @@ from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import read_json_lines
 from recipes import datasets
 from recipes import locks
+from recipes.datasets.order import Order
 from recipes.plots import STYLE
 from recipes.progress import EpochProgress
 from recipes.results import machine
@@ -123,11 +124,12 @@ def train(
         "name": name,
         "dataset": study.dataset,
         "seed": study.seed,
-        "images": dataset.num_train,
+        "data_digest": dataset.digest,
         "epochs": epochs,
         "batch_size": batch_size,
         "backend": keras.backend.backend(),
         "steps_per_epoch": steps_per_epoch,
+        "remainder": study.remainder,
         **(settings or {}),
     }
     with locks.hold(folder):
@@ -154,10 +156,14 @@ def train(
             identity,
         )
         begin = checkpoint.finished_epochs
-        steps = -(-dataset.num_train // batch_size)
+        steps = Order(dataset.y_train, remainder=study.remainder).num_batches(
+            batch_size
+        )
         # Where an epoch is no pass, the pass in which this one begins.
         first = begin * (steps_per_epoch or steps) // steps
-        data = dataset.fit_data(batch_size, study.seed, first)
+        data = dataset.fit_data(
+            batch_size, study.seed, first, remainder=study.remainder
+        )
         data["steps_per_epoch"] = steps_per_epoch or steps
         data |= {"initial_epoch": begin, "epochs": epochs}
         every = [*_schedule(rate_at), *lasting, checkpoint]

@@ -14,7 +14,7 @@ from recipes.studies import common
 def run(study: SGDNoise) -> None:
     """Trains each, prints and draws the change of the weights."""
     dataset = common.load(study)
-    steps = -(-dataset.num_train // study.batch_size)
+    steps = dataset.num_train // study.batch_size
     sizes = {"mini-batches": study.batch_size, "all": dataset.num_train}
     runs, rows = {}, []
     for decay in study.weight_decays:

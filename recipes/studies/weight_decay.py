@@ -7,6 +7,7 @@ import keras
 import nc_keras
 from recipes.plots import COLORS
 from recipes.plots import INK
+from recipes.schedule import stepped_rate
 from recipes.studies import common
 from recipes.weight_decay import WeightDecay
 
@@ -74,7 +75,9 @@ def _train(study, name, dataset):
             nc_keras.callbacks.NormalizedMargins(*images, **every),
             nc_keras.callbacks.LayerwiseCollapse(*images, **every),
         ],
-        rate_at=lambda epoch: _rate(study, epoch),
+        rate_at=lambda epoch: stepped_rate(
+            study.learning_rate, epoch, study.epochs, (2 / 3, 5 / 6)
+        ),
         measured=schedule,
     )
     return logs
@@ -106,11 +109,6 @@ def _build(study, dataset, is_normalised, decays) -> keras.Model:
         metrics=["accuracy"],
     )
     return model
-
-
-def _rate(study, epoch):
-    drops = sum(epoch >= int(study.epochs * share) for share in (2 / 3, 5 / 6))
-    return study.learning_rate * 0.1**drops
 
 
 def _draw(runs, figure):

@@ -181,7 +181,7 @@ def epoch_of(data, steps):
 
 def test_the_order_of_an_epoch_follows_from_seed_and_epoch(tiny):
     def begin(seed, first_epoch):
-        data = tiny.fit_data(16, seed, first_epoch)
+        data = tiny.fit_data(16, seed, first_epoch, remainder="keep")
         assert data["steps_per_epoch"] == 4
         return iter(data["x"])
 
@@ -203,9 +203,50 @@ def test_the_order_of_an_epoch_follows_from_seed_and_epoch(tiny):
     assert not np.array_equal(epoch_of(begin(4, 0), 4)[1], first[1])
 
 
-def test_a_batch_without_images_is_refused(tiny):
+def test_incomplete_batches_are_left_out_and_all_images_are_used(tiny):
+    data = tiny.fit_data(16, seed=3)
+    assert data["steps_per_epoch"] == 3
+    whole = iter(tiny.fit_data(16, seed=3, remainder="keep")["x"])
+    batches, seen = iter(data["x"]), set()
+    for _ in range(8):
+        sizes, x, _ = epoch_of(batches, 3)
+        assert sizes == [16, 16, 16]
+        # The first batches of the same order.
+        np.testing.assert_array_equal(x, epoch_of(whole, 4)[1][:48])
+        seen |= {image.tobytes() for image in x}
+    assert seen == {image.tobytes() for image in tiny.x_train}
+
+
+def test_what_is_left_over_can_be_spread(tiny):
+    data = tiny.fit_data(16, seed=3, remainder="spread")
+    assert data["steps_per_epoch"] == 3
+    sizes, x, _ = epoch_of(iter(data["x"]), 3)
+    assert sizes == [20, 20, 20]
+    whole = iter(tiny.fit_data(16, seed=3, remainder="keep")["x"])
+    np.testing.assert_array_equal(x, epoch_of(whole, 4)[1])
+
+
+def test_a_batch_that_cannot_be_made_is_refused(tiny):
     with pytest.raises(ValueError, match="Received: batch_size=0"):
         tiny.fit_data(0, seed=0)
+    with pytest.raises(ValueError, match="60 training images.*batch_size=61"):
+        tiny.fit_data(61, seed=0)
+    with pytest.raises(ValueError, match="remainder='half'"):
+        tiny.fit_data(16, seed=0, remainder="half")
+
+
+def test_the_digest_tells_data_apart(tiny):
+    changed = tiny.y_train.copy()
+    changed[0] = (changed[0] + 1) % 10
+    others = [
+        dataclasses.replace(tiny, y_train=changed),
+        dataclasses.replace(tiny, x_test=tiny.x_test[::-1]),
+        tiny.select(np.arange(59)),
+    ]
+    digests = {one.digest for one in (tiny, *others)}
+    assert len(digests) == 4
+    copy = dataclasses.replace(tiny, x_train=tiny.x_train.copy())
+    assert copy.digest == tiny.digest
 
 
 def test_standardized_twice_is_refused(tiny):

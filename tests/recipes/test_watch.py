@@ -176,7 +176,7 @@ def test_a_comparison_is_watched_while_it_trains(tmp_path, monkeypatch):
         output=tmp_path,
     )
     dataset = prepare(settings)
-    claim_folder(settings)
+    claim_folder(settings, dataset)
     look, seen = Watch([tmp_path]).look, []
 
     class Look(keras.callbacks.Callback):

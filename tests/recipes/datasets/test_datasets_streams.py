@@ -117,7 +117,8 @@ def test_tensorflow_and_grain_give_the_same(stream, monkeypatch, data):
 
 def test_every_pass_has_another_order(stream, backend):
     def passes(seed):
-        dataset, y = stream.fit_data(batch_size=5, seed=seed)["x"], None
+        data = stream.fit_data(batch_size=5, seed=seed, remainder="keep")
+        dataset, y = data["x"], None
         assert y is None
         return [joined(dataset) for _ in range(3)]
 
@@ -128,6 +129,20 @@ def test_every_pass_has_another_order(stream, backend):
     orders = [x.tobytes() for x, _ in (*first, *other)]
     assert len(set(orders)) == 6
     assert len({tuple(as_pairs(x, y)) for x, y in first}) == 1
+
+
+def test_incomplete_batches_of_a_stream_are_left_out(stream, backend):
+    whole = stream.fit_data(4, seed=0, remainder="keep")["x"]
+    dataset, seen = stream.fit_data(4, seed=0)["x"], set()
+    for _ in range(8):
+        x, y = joined(dataset)
+        assert len(y) == len(stream.y_train) // 4 * 4 < len(stream.y_train)
+        np.testing.assert_array_equal(x, joined(whole)[0][: len(x)])
+        seen |= set(as_pairs(x, y))
+    everything = joined(stream.measured_train_data(4)[0])
+    assert seen == set(as_pairs(*everything))
+    spread = joined(stream.fit_data(4, seed=0, remainder="spread")["x"])
+    assert as_pairs(*spread) == as_pairs(*everything)
 
 
 def test_passes_that_are_not_finished_do_not_count(stream, backend):
@@ -153,7 +168,7 @@ def test_balanced_choice(stream, imagenet, backend, monkeypatch):
     x, y = joined(balanced.measured_train_data(6)[0])
     np.testing.assert_array_equal(y, balanced.y_train)
     np.testing.assert_array_equal(x, everything[0][balanced.train_positions])
-    shuffled = joined(balanced.fit_data(6, seed=0)["x"])
+    shuffled = joined(balanced.fit_data(5, seed=0)["x"])
     assert as_pairs(*shuffled) == as_pairs(x, y)
 
 
