@@ -11,6 +11,29 @@ from recipes.quiet import silenced
 from recipes.settings import Settings
 
 
+def parse(
+    default: Settings,
+    description: str = "",
+    arguments: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> Settings:
+    """Returns the settings of a command line, as they are run.
+
+    Args:
+        default: The recipe's settings; each is an option of the command.
+        description: String, the text of `--help`.
+        arguments: The options; by default those of the command line.
+        prog: What `--help` calls the command.
+    """
+    return tyro.cli(
+        Settings,
+        prog=prog,
+        default=default,
+        description=description,
+        args=arguments,
+    ).settled(default)
+
+
 def main(
     default: Settings,
     description: str,
@@ -28,13 +51,7 @@ def main(
         prog: What `--help` calls the command.
     """
     try:
-        settings = tyro.cli(
-            Settings,
-            prog=prog,
-            default=default,
-            description=description,
-            args=arguments,
-        ).settled(default)
+        settings = parse(default, description, arguments, prog)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # Only now, so that `--help` comes at once.
         with silenced(2):

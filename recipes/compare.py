@@ -21,8 +21,24 @@ from recipes.names import nearest
 from recipes.protocol import DATASETS
 from recipes.settings import HEADS
 from recipes.settings import LOSSES
+from recipes.settings import Settings
 
 RECIPES = ("digits", *DATASETS, "fashion_mnist_mlp")
+
+
+def settings_of(name: str) -> Settings:
+    """Returns what a comparison does by itself.
+
+    Args:
+        name: The name of a recipe.
+    """
+    return dataclasses.replace(
+        importlib.import_module(f"recipes.{name}").SETTINGS,
+        heads=HEADS,
+        losses=LOSSES,
+        seeds=(0, 1, 2),
+        deepfool=100,
+    )
 
 
 def compare(arguments: list[str]) -> None:
@@ -36,11 +52,8 @@ def compare(arguments: list[str]) -> None:
     name, *options = arguments
     if name not in RECIPES:
         sys.exit(f"error: {nearest('The data set', name, RECIPES)}")
-    settings = importlib.import_module(f"recipes.{name}").SETTINGS
-    settings = dataclasses.replace(
-        settings, heads=HEADS, losses=LOSSES, seeds=(0, 1, 2), deepfool=100
-    )
-    main(settings, __doc__, options, prog=f"recipes.compare {name}")
+    prog = f"recipes.compare {name}"
+    main(settings_of(name), __doc__, options, prog=prog)
 
 
 if __name__ == "__main__":

@@ -64,9 +64,10 @@ class Settings:
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
     """How resnet and densenet begin; auto is imagenet from 65 pixels on."""
 
-    heads: tuple[str, ...] = ("linear", "etf")
-    """Heads to compare: linear, etf, etf_dim_c (as many features as classes),
-    etf_canonical (not rotated), weight_norm."""
+    heads: tuple[str, ...] = ("linear", "etf_dim_c")
+    """Heads to compare: linear, etf (a frame turned at random), etf_dim_c (not
+    turned, and as many features as classes), etf_canonical (not turned, all
+    features), weight_norm."""
 
     losses: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--loss"])] = (
         "ce",

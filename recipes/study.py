@@ -72,6 +72,26 @@ class Study:
         return self.output or pathlib.Path("runs", self.name)
 
 
+def parse(
+    default: Study,
+    description: str = "",
+    arguments: Sequence[str] | None = None,
+) -> Any:
+    """Returns the study of a command line.
+
+    Args:
+        default: The settings of the study; each is an option of the command.
+        description: String, the text of `--help`.
+        arguments: The options; by default those of the command line.
+    """
+    return tyro.cli(
+        type(default),
+        default=default,
+        description=description,
+        args=arguments,
+    )
+
+
 def main(
     default: Study,
     description: str,
@@ -87,12 +107,7 @@ def main(
         arguments: The options; by default those of the command line.
     """
     try:
-        study: Any = tyro.cli(
-            type(default),
-            default=default,
-            description=description,
-            args=arguments,
-        )
+        study = parse(default, description, arguments)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # Only now, so that `--help` comes at once.
         with silenced(2):

@@ -91,6 +91,24 @@ class Sweep:
         return sorted({float(f"{rate:.7g}") for rate in rates})
 
 
+def parse(name: str, arguments: Sequence[str]) -> tuple[Settings, Sweep]:
+    """Returns the recipe, and the command line of its sweep.
+
+    Args:
+        name: The name of the recipe.
+        arguments: The options.
+    """
+    recipe = importlib.import_module(f"recipes.{name}").SETTINGS
+    asked = tyro.cli(
+        Sweep,
+        prog=f"recipes.sweep {name}",
+        default=Sweep(_default(recipe)),
+        description=__doc__,
+        args=arguments,
+    )
+    return recipe, asked
+
+
 def sweep(arguments: Sequence[str]) -> None:
     """Runs a sweep, and exits.
 
@@ -106,14 +124,7 @@ def sweep(arguments: Sequence[str]) -> None:
     try:
         if name not in RECIPES:
             raise ValueError(nearest("The data set", name, RECIPES))
-        recipe = importlib.import_module(f"recipes.{name}").SETTINGS
-        asked = tyro.cli(
-            Sweep,
-            prog=f"recipes.sweep {name}",
-            default=Sweep(_default(recipe)),
-            description=__doc__,
-            args=options,
-        )
+        recipe, asked = parse(name, options)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with silenced(2):
             importlib.import_module("recipes.run")

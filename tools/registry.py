@@ -1,0 +1,145 @@
+"""The results that the documents quote: how each is made."""
+
+import dataclasses
+import importlib
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from recipes import cli
+from recipes import compare
+from recipes import study
+from recipes import sweep
+from recipes.settings import Settings
+
+# What may be another where a result is made again.
+_FREE = ("data_dir", "output", "progress", "learning_rate", "name")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A result, and the command that makes it.
+
+    Attributes:
+        name: String, its name and that of its folder in `runs/results`.
+        command: String, the module and its options, without `--output`.
+        golden: Cases of `tools.golden` that train as it does.
+        figure: String, the picture that documents show of it, if any.
+        backend: String, the backend that it is made on.
+    """
+
+    name: str
+    command: str
+    golden: tuple[str, ...]
+    figure: str | None = None
+    backend: str = "jax"
+
+    @property
+    def words(self) -> list[str]:
+        """The words after `python -m`."""
+        return shlex.split(self.command)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the settings that the command has today."""
+        module, *options = self.words
+        found = _parsed(module.removeprefix("recipes."), options)
+        plain = json.loads(json.dumps(dataclasses.asdict(found), default=str))
+        return {k: v for k, v in plain.items() if k not in _FREE}
+
+
+_MLP = ("mlp-ce-linear", "mlp-mse-etf_dim_c")
+_CONV_NET = ("conv_net-ce-weight_norm", "conv_net-rescaled_square-etf")
+_HEADS = "--heads linear etf_dim_c etf weight_norm"
+
+RESULTS = {
+    result.name: result
+    for result in (
+        Result(
+            "digits",
+            "recipes.digits --heads linear etf_dim_c etf --seeds 0 1 2",
+            _CONV_NET,
+            "curves.png",
+            "tensorflow",
+        ),
+        Result(
+            "digits_sweep",
+            "recipes.sweep digits --fraction 0.15",
+            _CONV_NET,
+            "sweep.png",
+        ),
+        Result(
+            "mnist_mlp",
+            "recipes.mnist --network mlp --epochs 40 " + _HEADS,
+            _MLP,
+            "curves.png",
+        ),
+        Result(
+            "mnist_conv_net",
+            "recipes.mnist --network conv_net --widths 16 32 64 --epochs 20 "
+            + _HEADS,
+            _CONV_NET,
+            backend="tensorflow",
+        ),
+        Result(
+            "mnist_resnet18",
+            "recipes.mnist --widths 8 --per-class 200 --test-images 1000 "
+            "--epochs 40 --measurements 8 --deepfool 20",
+            _CONV_NET,
+            backend="tensorflow",
+        ),
+        Result(
+            "fashion_mnist_mlp",
+            "recipes.fashion_mnist_mlp --heads linear etf_dim_c etf",
+            _MLP,
+            "curves.png",
+        ),
+        Result(
+            "heads_and_losses",
+            "recipes.compare fashion_mnist_mlp --per-class 200 --epochs 80 "
+            "--batch-size 64 --weight-decay 5e-4 --measurements 12 "
+            "--test-images 5000 --deepfool 50",
+            _MLP,
+            "curves.png",
+        ),
+        Result("central_path", "recipes.central_path", _MLP, "figure.png"),
+        Result(
+            "unconstrained_features",
+            "recipes.unconstrained_features",
+            ("mlp-ce-linear", "mlp-mse-etf_dim_c", "weight_decay"),
+        ),
+        Result(
+            "weight_decay",
+            "recipes.weight_decay",
+            ("weight_decay",),
+            "figure.png",
+        ),
+        Result("low_rank", "recipes.low_rank", ("weight_decay",), "figure.png"),
+        Result(
+            "sgd_noise", "recipes.sgd_noise", ("weight_decay",), "figure.png"
+        ),
+        Result("bounds", "recipes.bounds", ("bounds",), "figure.png"),
+    )
+}
+
+
+def made_with(backend: str, case: str) -> list[str]:
+    """Returns which results are stale when a trajectory moves."""
+    return [
+        name
+        for name, result in RESULTS.items()
+        if result.backend == backend and case in result.golden
+    ]
+
+
+def _parsed(name: str, options: Sequence[str]) -> Any:
+    """What the command line makes of its options."""
+    if name == "sweep":
+        recipe, asked = sweep.parse(options[0], options[1:])
+        return Settings(**vars(asked.settings)).settled(recipe)
+    if name == "compare":
+        return cli.parse(compare.settings_of(options[0]), "", options[1:])
+    module = importlib.import_module(f"recipes.{name}")
+    if hasattr(module, "STUDY"):
+        return study.parse(module.STUDY, "", options)
+    return cli.parse(module.SETTINGS, "", options)
