@@ -1,0 +1,311 @@
+"""What the documents show of a result, as Markdown, from its kept record."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from recipes import summary
+
+Kept = Mapping[str, Any]
+# What no table shows, or what depends on what else the machine did.
+_LEFT_OUT = ("measured", "seconds", "seconds_per_epoch")
+_KEYS = {quantity.key for quantity in summary.QUANTITIES} | {"epoch", "loss"}
+_SHORT = 6
+
+
+def reduced(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is kept of a record: what documents show.
+
+    Args:
+        record: The content of a `results.json` or a `sweep.json`.
+    """
+    kept = {k: v for k, v in record.items() if k not in ("curves", "machine")}
+    for name in ("parts", "snr", "times", "epochs", "command"):
+        kept.pop(name, None)
+    if "runs" in kept:
+        kept["runs"] = [_reduced_run(run) for run in kept["runs"]]
+    for network in kept.get("networks", ()):
+        network.pop("curves", None)
+    return _rounded(kept) | {"settings": kept["settings"]}
+
+
+def made(kept: Kept) -> str:
+    """How a result was made: command, commit, versions, machine."""
+    versions, machine = kept["versions"], kept["machine"]
+    backend = machine["backend"]
+    return (
+        f"`{kept['command']}`, at commit {kept['commit'][:7]} on "
+        f"{kept['date']}: Keras {versions['keras']}, "
+        f"{backend} {versions.get(backend, '')}, {machine['processor']}, "
+        f"{machine['cores']} cores."
+    )
+
+
+def comparison(kept: Kept) -> str:
+    """A table for each loss of a comparison, a column for each head."""
+    record = kept["record"]
+    parts = []
+    for loss, heads in summary.by_loss(record).items():
+        lines = [_row(loss, heads), _row("---", ["---:"] * len(heads))]
+        lines += [
+            _row(label, [" → ".join(cell.values) for cell in cells])
+            for label, cells in summary.table(heads)
+            if "memory" not in label
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def findings(kept: Kept) -> str:
+    """What a comparison says of itself, a line for each sentence."""
+    record = kept["record"]
+    said = summary.notices(record) + summary.findings(record)
+    return "\n".join(f"* {sentence}" for sentence in said)
+
+
+def verdict(kept: Kept) -> str:
+    """What a study says of itself, a line for each sentence."""
+    said = kept["record"]["verdict"]
+    said = [said] if isinstance(said, str) else said
+    return "\n".join(f"* {sentence}" for sentence in said)
+
+
+def digits_sentence(kept: Kept) -> str:
+    """What the first command of the README shows, in words."""
+    groups = summary.groups(kept["record"])
+    words = []
+    for head, name in (("linear", "learned"), ("etf_dim_c", "fixed")):
+        group = groups["ce", head]
+        words.append(
+            f"with the {name} head NC1 falls from "
+            f"{_mean(group, 'nc1', summary.FIRST)} to "
+            f"{_mean(group, 'nc1', summary.END)} and NC3 to "
+            f"{_mean(group, 'nc3', summary.END)}"
+        )
+    tests = [
+        _mean(groups["ce", head], "val_nc_accuracy", summary.END, "percent")
+        for head in ("linear", "etf_dim_c")
+    ]
+    text = f"{'; '.join(words)}; test accuracy {tests[0]} % and {tests[1]} %"
+    return f"{text[0].upper()}{text[1:]} (means of three seeds)."
+
+
+def turned_sentence(kept: Kept) -> str:
+    """Why the default fixed head is not turned."""
+    groups = summary.groups(kept["record"])
+    turned, plain = (
+        _mean(groups["ce", head], "nc3", summary.END)
+        for head in ("etf", "etf_dim_c")
+    )
+    return (
+        "Features after a ReLU are never negative, and a frame turned at "
+        f"random (`etf`) is, so they cannot meet it: its NC3 stays at "
+        f"{turned}, where d = C (`etf_dim_c`) ends at {plain}."
+    )
+
+
+def terminal_phase(kept: Kept) -> str:
+    """What the terminal phase changed: a row for each run."""
+    rows = []
+    for run in kept["record"]["runs"]:
+        zero, last = run.get("at_terminal_epoch"), run["last"]
+        if not zero:
+            continue
+        robust = {r["epoch"]: r["deepfool"] for r in run.get("robustness", ())}
+        rows.append(
+            {
+                "head": run["head"],
+                "zero error at": zero["epoch"],
+                "test accuracy, %": _arrow(
+                    zero, last, "val_nc_accuracy", 100, ".2f"
+                ),
+                "NC1": _arrow(zero, last, "nc1", 1, ".3g"),
+                "NC3": _arrow(zero, last, "nc3", 1, ".3g"),
+                "robustness": " → ".join(
+                    f"{robust[row['epoch']]:.3f}"
+                    for row in (zero, last)
+                    if row["epoch"] in robust
+                ),
+            }
+        )
+    return table(rows)
+
+
+def sweep(kept: Kept) -> str:
+    """A row for each learning rate; the best is marked."""
+    record = kept["record"]
+    best = {point["rate"] for point in record["best"]}
+    return table(
+        [
+            {
+                "rate": f"{point['rate']:.4g}"
+                + (" **best**" if point["rate"] in best else ""),
+                "test error, %": f"{100 * point['test_error']:.2f}",
+                "train error, %": f"{100 * point['train_error']:.2f}",
+                "NC1": f"{point['nc1']:.3g}",
+            }
+            for point in record["points"]
+        ]
+    )
+
+
+def moments(kept: Kept) -> str:
+    """The parts of the MSE loss at three moments."""
+    return table(
+        [{"at": row.pop("")} | row for row in map(dict, _of(kept, "moments"))]
+    )
+
+
+def fits(kept: Kept) -> str:
+    """How far the closed form is from a training."""
+    names = {
+        "part": "part",
+        "first_epoch": "from epoch",
+        "last_epoch": "to",
+        "residual": "off by (log)",
+        "residual_at_any_time": "at any time",
+        "residual_at_rest": "if nothing moved",
+    }
+    return table(
+        [
+            {label: fit[key] for key, label in names.items()}
+            for fit in _of(kept, "fits")
+        ]
+    )
+
+
+def cases(kept: Kept) -> str:
+    """Where unconstrained features ended, beside the prediction."""
+    names = {
+        "case": "loss",
+        "off": "off by at most",
+        "is_simplex": "simplex ETF predicted",
+        "nc2_etf_weights": "NC2 of the head",
+    }
+    return table(
+        [
+            {label: row[key] for key, label in names.items()}
+            for row in _of(kept, "cases")
+        ]
+    )
+
+
+def arms(kept: Kept) -> str:
+    """The four trainings of the study of weight decay, in columns."""
+    return table(_of(kept, "runs"), across=True)
+
+
+def runs(kept: Kept) -> str:
+    """A row for each training of a study."""
+    return table(_of(kept, "runs"))
+
+
+def grid(kept: Kept) -> str:
+    """The ranks over batch size, rate and decay."""
+    names = ("learning rate", "weight decay", "batch size", "rank")
+    names += ("stable rank", "train error, %", "test accuracy, %")
+    return table([{n: row[n] for n in names} for row in _of(kept, "grid")])
+
+
+def claims(kept: Kept) -> str:
+    """In how many pairs of neighbours the rank fell."""
+    return table(_of(kept, "claims"))
+
+
+def bounds(kept: Kept) -> str:
+    """The bounds before and after the training of each network."""
+    return table(
+        [
+            {"H": network["width"]}
+            | {
+                name: _between(network, name)
+                for name in ("convolutional", "positions", "dense", "spectral")
+            }
+            | {
+                name.replace("_", " ") + ", %": 100 * network["measured"][name]
+                for name in ("test_error", "gap")
+            }
+            for network in _of(kept, "networks")
+        ]
+    )
+
+
+FRAGMENTS: dict[str, Callable[[Kept], str]] = {
+    function.__name__: function
+    for function in (
+        *(made, comparison, findings, terminal_phase, sweep),
+        *(digits_sentence, turned_sentence),
+        *(verdict, moments, fits, cases, arms, runs, grid, claims, bounds),
+    )
+}
+
+
+def table(rows: Sequence[Mapping[str, Any]], across: bool = False) -> str:
+    """Dictionaries of the same keys as a GitHub table.
+
+    Args:
+        rows: The dictionaries.
+        across: Whether each is a column, with its first value as heading.
+    """
+    names = list(rows[0])
+    cells = [[_text(value) for value in row.values()] for row in rows]
+    if across:
+        names, *cells = [list(one) for one in zip(names, *cells, strict=True)]
+    rule = ["---:"] * (len(names) - 1)
+    lines = [_row(names[0], names[1:]), _row("---", rule)]
+    return "\n".join([*lines, *(_row(row[0], row[1:]) for row in cells)])
+
+
+def _of(kept, key):
+    return kept["record"][key]
+
+
+def _between(network, name):
+    start, end = (network[when][name]["value"] for when in ("start", "end"))
+    return f"{_text(start)} → {_text(end)}"
+
+
+def _row(first, others):
+    return f"| {first} | {' | '.join(others)} |"
+
+
+def _text(value):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "–" if value is None else str(value)
+
+
+def _mean(group, key, moment, kind="number"):
+    statistic = group.statistic(key, moment)
+    form = summary.KINDS[kind]
+    return f"{statistic.mean * form.factor:{form.mean}}"
+
+
+def _arrow(zero, last, key, factor, form):
+    return " → ".join(f"{factor * row[key]:{form}}" for row in (zero, last))
+
+
+def _reduced_run(run):
+    if "head" not in run:
+        return run
+    return {
+        key: {k: v for k, v in value.items() if k in _KEYS}
+        if key in ("first", "at_terminal_epoch", "last") and value
+        else value
+        for key, value in run.items()
+        if key not in _LEFT_OUT
+    }
+
+
+def _rounded(value):
+    """Numbers to six digits: more are not shown, and files stay small."""
+    if isinstance(value, float):
+        return float(f"{value:.{_SHORT}g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
