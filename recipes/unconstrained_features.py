@@ -7,8 +7,8 @@ whose minimiser is known, and prints what was predicted above what was reached:
 cross-entropy, with label smoothing, the focal loss, the MSE loss without, with
 a free and with a decayed bias, and a decay so strong that zero wins.
 
-Hardware and time: two CPU cores, a minute or two. Expect (our run): all seven
-within 5e-6 of what was predicted, and a simplex ETF where one was predicted.
+Hardware and time: two CPU cores, a minute or two.
+What to expect is in docs/results.md.
 """
 
 import dataclasses

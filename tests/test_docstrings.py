@@ -27,6 +27,7 @@ if keras.backend.backend() == "jax":
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
+    ROOT / "recipes" / "README.md",
     ROOT / "docs" / "measuring.md",
     ROOT / "docs" / "square_loss.md",
 ]

@@ -57,7 +57,7 @@ def rendered(text: str) -> str:
             return found[0]
         content = FRAGMENTS[fragment](json.loads(path.read_text()))
         # A place inside a line stays inside a line.
-        around = "\n" if before.startswith("\n") else ""
+        around = "\n\n" if before.startswith("\n") else ""
         return f"{opening}{around}{content}{around}{end}"
 
     return _PLACE.sub(place, text)
