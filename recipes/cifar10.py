@@ -3,11 +3,11 @@
     python tools/prepare_dataset.py cifar10 --archives DIR
     python -m recipes.cifar10
 
-Loss               cross-entropy, rate 0.1303; --losses mse: see PROTOCOL
-Optimizer          SGD, momentum 0.9, coupled weight decay 5e-4, batch 128
-Schedule           350 epochs, rate divided by ten after 116 and 233
-Images             32x32, standardised, not augmented
-Terminal phase     from 99.9 % training accuracy on
+    Loss            cross-entropy, rate 0.1303; --losses mse: see PROTOCOL
+    Optimizer       SGD, momentum 0.9, coupled weight decay 5e-4, batch 128
+    Schedule        350 epochs, rate divided by ten after 116 and 233
+    Images          32x32, standardised, not augmented
+    Terminal phase  from 99.9 % training accuracy on
 
 Hardware and time: one GPU, some hours a head; on two CPU cores it is days, so
 scale it down there (`--fraction 0.1 --per-class 500`). Expect: the rate is as

@@ -3,11 +3,11 @@
     python tools/prepare_dataset.py cifar100 --archives DIR
     python -m recipes.cifar100
 
-Loss               cross-entropy, rate 0.1805
-Optimizer          SGD, momentum 0.9, coupled weight decay 5e-4, batch 128
-Schedule           350 epochs, rate divided by ten after 116 and 233
-Images             32x32, standardised, not augmented
-Terminal phase     from 99.9 % training accuracy on
+    Loss            cross-entropy, rate 0.1805
+    Optimizer       SGD, momentum 0.9, coupled weight decay 5e-4, batch 128
+    Schedule        350 epochs, rate divided by ten after 116 and 233
+    Images          32x32, standardised, not augmented
+    Terminal phase  from 99.9 % training accuracy on
 
 The MSE paper leaves CIFAR-100 out: more than ten classes need a scaled loss,
 for which there is `--losses rescaled_square`.

@@ -3,11 +3,11 @@
     python tools/prepare_dataset.py fashion_mnist
     python -m recipes.fashion_mnist
 
-Loss               cross-entropy, rate 0.0679 (MNIST's); --losses mse: 0.0940
-Optimizer          SGD, momentum 0.9, coupled weight decay 5e-4, batch 128
-Schedule           350 epochs, rate divided by ten after 116 and 233
-Images             28x28 padded to 32x32, standardised, not augmented
-Terminal phase     from 99.9 % training accuracy on
+    Loss            cross-entropy, rate 0.0679 (MNIST's); --losses mse: 0.0940
+    Optimizer       SGD, momentum 0.9, coupled weight decay 5e-4, batch 128
+    Schedule        350 epochs, rate divided by ten after 116 and 233
+    Images          28x28 padded to 32x32, standardised, not augmented
+    Terminal phase  from 99.9 % training accuracy on
 
 Hardware and time: one GPU, some hours a head; on two CPU cores it is days.
 There, `python -m recipes.fashion_mnist_mlp` shows the same with a small

@@ -161,9 +161,8 @@ def report(
     Returns:
         The pages.
     """
-    from rich.console import Console
-
     from recipes import results
+    from recipes.consoles import console
     from recipes.plots import plot_comparison
     from recipes.report import write_report
     from recipes.run import prepare
@@ -183,7 +182,7 @@ def report(
     if not records:
         print("There is no result: no run came to a measured epoch.")
         return []
-    Console().print(table(records), "")
+    console().print(table(records), "")
     for page in pages:
         print(f"report  {page}")
     print(f"panels  tensorboard --logdir {folder}")

@@ -3,11 +3,11 @@
     python tools/prepare_dataset.py imagenet2012 --archives DIR
     python -m recipes.imagenet2012
 
-Loss               cross-entropy, rate 0.0679 (MNIST's)
-Optimizer          SGD, momentum 0.9, coupled weight decay 1e-4, batch 256
-Schedule           300 epochs, rate divided by ten after 150 and 225
-Images             224x224, standardised, not augmented, read while training
-Terminal phase     from 99.6 % training accuracy on
+    Loss            cross-entropy, rate 0.0679 (MNIST's)
+    Optimizer       SGD, momentum 0.9, coupled weight decay 1e-4, batch 256
+    Schedule        300 epochs, rate divided by ten after 150 and 225
+    Images          224x224, standardised, not augmented, read while training
+    Terminal phase  from 99.6 % training accuracy on
 
 Batch, drops and depth are not confirmed by a source that we could read, and
 resizing is our choice: the shorter side to 256, the centre of 224x224.

@@ -45,7 +45,11 @@ def hold(folder: pathlib.Path, patience: float = 2.0) -> Iterator[None]:
 
 def is_held(folder: pathlib.Path) -> bool:
     """Whether a process trains in a folder at this moment."""
-    if not (folder / _NAME).exists():
+    path = folder / _NAME
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        # Asking would empty the file that a link leads to.
+        raise OSError("it is no file")
+    if not path.exists():
         return False
     lock = filelock.FileLock(folder / _NAME)
     try:

@@ -14,9 +14,9 @@ import sys
 from typing import Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
+from recipes.consoles import console
 from recipes.quiet import silenced
 from recipes.settings import NETWORKS
 from recipes.settings import Settings
@@ -93,7 +93,7 @@ def print_table(options: Options) -> None:
             f"{counts['etf_dim_c']:,}",
             _saved(counts["etf_dim_c"], linear),
         )
-    Console().print(table)
+    console().print(table)
     print("A weight-normalised head has one more for each class.")
 
 

@@ -278,6 +278,8 @@ def _overview(record):
     losses = by_loss(record)
     colors = _colors(losses)
     panels = [panel for panel in PANELS if _has_values(panel, losses)]
+    if not panels:
+        return _without_values(record)
     # Of one loss, three panels a row; of several, a column each.
     columns = min(3, len(panels)) if len(losses) == 1 else len(losses)
     cells = len(panels) * len(losses)
@@ -305,6 +307,15 @@ def _overview(record):
                 axis.set_title(loss, loc="right", weight="bold")
         figure.suptitle(record["title"])
         _legend(figure, colors, losses, styles=True)
+    return figure
+
+
+def _without_values(record):
+    """What is drawn of runs that all failed."""
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(3.7, 2.1, 1, 1)
+        figure.suptitle(record["title"])
+        figure.text(0.5, 0.5, "No run has values to draw.", ha="center")
     return figure
 
 
@@ -437,17 +448,22 @@ def _legend(figure, colors, losses, styles):
     if any(len(g.runs) > 1 for gs in losses.values() for g in gs.values()):
         marks["smallest to largest seed"] = Patch(color=INK, alpha=0.18, lw=0)
     entries |= marks
-    columns = len(losses)
     legend = figure.legend(
         entries.values(),
         entries.keys(),
         loc="outside lower center",
-        ncols=len(entries) if columns > 1 or styles else 3,
+        ncols=_columns_of(entries, figure),
     )
     for head, text in zip(colors, legend.get_texts(), strict=False):
         text.set_gid(f"head:{head}")
     for head, handle in zip(colors, legend.legend_handles, strict=False):
         handle.set_gid(f"head:{head}")
+
+
+def _columns_of(entries, figure):
+    """How many columns of a legend fit a figure; letters of 9 points."""
+    widest = 0.75 + 0.075 * max(map(len, entries))
+    return max(1, min(len(entries), int(figure.get_figwidth() / widest)))
 
 
 def _series(run, key) -> Iterator[tuple[int, float]]:

@@ -225,13 +225,13 @@ def protocol_of(dataset: str) -> Protocol | None:
 
 def main() -> None:
     """Prints the protocol."""
-    from rich.console import Console
+    from recipes.consoles import console
 
-    console = Console()
+    screen = console()
     shared = _table("All datasets", "what", "how we know it")
     for what, status, source in SHARED:
         shared.add_row(what, f"{status.value}: {source}".strip(": "))
-    console.print(shared)
+    screen.print(shared)
     table = _table("Networks", "dataset", "network", "its depth", "rates")
     for name in DATASETS:
         protocol = protocol_of(name)
@@ -239,11 +239,11 @@ def main() -> None:
             depth = f"{known.status.value}: {known.source}".strip(": ")
             rates = [f"{loss} {fact}" for loss, fact in known.rates.items()]
             table.add_row(name, network, depth, "; ".join(rates) or "–")
-    console.print(table)
+    screen.print(table)
     for fact in PUBLISHED:
-        console.print(f"{fact.what}: {fact.value}. {fact.source}")
-    console.print("The 25 rates:", *(f"{rate:.6g}" for rate in LEARNING_RATES))
-    console.print("The 50 measured epochs:", *MEASURED_EPOCHS)
+        screen.print(f"{fact.what}: {fact.value}. {fact.source}")
+    screen.print("The 25 rates:", *(f"{rate:.6g}" for rate in LEARNING_RATES))
+    screen.print("The 50 measured epochs:", *MEASURED_EPOCHS)
 
 
 def _table(title, *headings):

@@ -19,13 +19,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.files import writable_directory
 from recipes import plots
+from recipes.consoles import console
 from recipes.datasets import Dataset
 from recipes.datasets import ImageStream
 from recipes.results import claim_folder
@@ -231,9 +231,9 @@ def report(
         interrupted: Whether trials are missing.
     """
     best = best_points(points)
-    console = Console()
+    screen = console()
     for key in dict.fromkeys(point.key for point in points):
-        console.print(table(settings.title, key, points, best), "")
+        screen.print(table(settings.title, key, points, best), "")
     record = build_record(settings, points, commands, interrupted)
     write_json(folder / "sweep.json", record)
     if any(point.group.runs for point in points):

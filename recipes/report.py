@@ -8,7 +8,6 @@ tables as Markdown.
 
 import dataclasses
 import io
-import json
 import os
 import pathlib
 import re
@@ -17,20 +16,28 @@ import sys
 import urllib.parse
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Annotated
 from typing import Any
 from xml.etree import ElementTree
 
 import jinja2
 import matplotlib
+import tyro
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from nc_keras.writers.files import replace_atomically
 from recipes import plots
 from recipes import summary
+from recipes.plain import plain
+from recipes.records import read_record
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
+_COORDINATES = {
+    *("d", "points", "transform", "style", "viewBox", "width", "height"),
+    *("x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r"),
+}
 _WHERE_TO_WRITE = ("data_dir", "output", "progress")
 
 # Heading, key, moment and kind of the numbers of the table of all runs.
@@ -157,11 +164,25 @@ def _svg(figure: Figure, panel: plots.Panel) -> Markup:
     root.set("role", "img")
     root.set("aria-label", f"{panel.heading}. {panel.caption}")
     ElementTree.register_namespace("", _SVG.strip("{}"))
+    _shorten_coordinates(root)
     text = ElementTree.tostring(root, encoding="unicode")
-    text = re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", text)
     for color, variable in ((plots.INK, "ink"), (plots.GRID, "grid")):
         text = text.replace(color, f"var(--{variable})")
     return Markup(text)
+
+
+def _shorten_coordinates(root):
+    """Rounds places to a hundredth of a point; what is written stays."""
+    for element in root.iter():
+        for name in _COORDINATES & element.attrib.keys():
+            element.set(
+                name,
+                re.sub(
+                    r"\d+\.\d{3,}",
+                    lambda number: f"{float(number[0]):.2f}",
+                    element.get(name),
+                ),
+            )
 
 
 def _own_ids(root, prefix):
@@ -288,23 +309,39 @@ def _words(value):
     return [str(value)]
 
 
-def main(folder: pathlib.Path) -> None:
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    folder: Annotated[
+        pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")
+    ]
+    """A folder that a recipe wrote, with its results.json."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Makes page and overview again, and prints the tables.
 
     Args:
-        folder: A folder with the `results.json` of a comparison.
+        arguments: The options; by default those of the command line.
     """
-    path = folder / "results.json"
-    if not path.exists():
-        sys.exit(
-            "error: Name a folder that a recipe wrote, with its results.json. "
-            f"Received: {folder}."
-        )
-    record = json.loads(path.read_text())
-    write_report(folder / "report.html", record)
-    plots.plot_comparison(folder / "curves.png", record)
-    print(summary.markdown_summary(record))
+    folder = tyro.cli(
+        Options, prog="recipes.report", description=__doc__, args=arguments
+    ).folder
+    try:
+        path = folder / "results.json"
+        if not path.is_file():
+            raise ValueError(
+                "Name a folder that a recipe wrote, with its results.json. "
+                f"Received: {plain(folder)}."
+            )
+        record = read_record(path)
+        write_report(folder / "report.html", record)
+        plots.plot_comparison(folder / "curves.png", record)
+        print(summary.markdown_summary(record))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(*sys.argv[1:]))
+    main()

@@ -17,6 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recipes import consoles
+from recipes.plain import plain
+
 # When a quantity is read: once a run, at the first measurement, at the first
 # one with zero training error, at the last one, or as last minus zero error.
 RUN, FIRST, ZERO, END, GAIN = "run", "first", "zero", "end", "gain"
@@ -255,9 +258,10 @@ def print_summary(
         record: The content of a comparison's `results.json`.
         console: Where to print; by default the standard output.
     """
-    console = console or Console()
+    console = console or consoles.console()
     for loss, heads in by_loss(record).items():
-        title = f"{record['title']}, {loss}: {_zero(record)} → at the end"
+        title = plain(f"{record['title']}, {loss}: ")
+        title += f"{_zero(record)} → at the end"
         drawn = Table(
             title=Text(title),
             title_justify="left",
@@ -267,7 +271,7 @@ def print_summary(
         )
         drawn.add_column("mean ± std over seeds", no_wrap=True)
         for head in heads:
-            drawn.add_column(Text(head), justify="right", no_wrap=True)
+            drawn.add_column(Text(plain(head)), justify="right", no_wrap=True)
         # What is left for a cell beside the label, the columns 3 apart.
         room = (console.width - _LABEL_WIDTH) // len(heads) - 3
         for label, cells in table(heads, plus_minus="±"):
@@ -275,21 +279,21 @@ def print_summary(
             drawn.add_row(label, *(_plain(cell, stack) for cell in cells))
         console.print(drawn, "")
     for sentence in notices(record) + findings(record):
-        console.print(Text(f"• {sentence}"))
+        console.print(Text(f"• {plain(sentence)}"))
 
 
 def markdown_summary(record: Mapping[str, Any]) -> str:
     """Returns a GitHub table for each loss, then notices and findings."""
     parts = []
     for loss, heads in by_loss(record).items():
-        lines = [f"#### {record['title']}, {loss}", ""]
+        lines = [plain(f"#### {record['title']}, {loss}"), ""]
         lines.append(_markdown_row(f"{_zero(record)} → at the end", heads))
         lines.append(_markdown_row("---", ["---:"] * len(heads)))
         for label, cells in table(heads):
             lines.append(_markdown_row(label, map(_inline, cells)))
         parts.append("\n".join(lines))
     sentences = notices(record) + findings(record)
-    parts.append("\n".join(f"* {sentence}" for sentence in sentences))
+    parts.append("\n".join(f"* {plain(sentence)}" for sentence in sentences))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -479,7 +483,7 @@ def _inline(cell):
 
 
 def _markdown_row(label, cells):
-    texts = [str(text).replace("|", "\\|") for text in (label, *cells)]
+    texts = [plain(text).replace("|", "\\|") for text in (label, *cells)]
     return f"| {' | '.join(texts)} |"
 
 
@@ -522,8 +526,9 @@ def _shorter(group, longest):
     if not group.runs or _last_epoch(group) == longest:
         return []
     return [
-        f"{group.loss}, {group.head}: ended after epoch {_last_epoch(group)}, "
-        f"others after epoch {longest}; the ends do not compare."
+        f"{group.loss}, {group.head}: last measured after epoch "
+        f"{_last_epoch(group)}, others after epoch {longest}; the ends do not "
+        "compare."
     ]
 
 

@@ -3,12 +3,12 @@
     python tools/prepare_dataset.py svhn_cropped --archives DIR
     python -m recipes.svhn_cropped
 
-Loss               cross-entropy, rate 0.0679 (MNIST's); --losses mse: 0.0184,
-                   and 0.0096 for resnet34
-Optimizer          SGD, momentum 0.9, coupled weight decay 5e-4, batch 128
-Schedule           350 epochs, rate divided by ten after 116 and 233
-Images             32x32, standardised, not augmented
-Terminal phase     from 99.9 % training accuracy on
+    Loss            cross-entropy, rate 0.0679 (MNIST's); --losses mse: 0.0184,
+                    and 0.0096 for resnet34
+    Optimizer       SGD, momentum 0.9, coupled weight decay 5e-4, batch 128
+    Schedule        350 epochs, rate divided by ten after 116 and 233
+    Images          32x32, standardised, not augmented
+    Terminal phase  from 99.9 % training accuracy on
 
 Hardware and time: one GPU, some hours a head; on two CPU cores it is days.
 Expect: transcribed by others are the rates for the MSE; that Papyan et al.

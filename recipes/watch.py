@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.live import Live
 
+from recipes.consoles import console
+from recipes.plain import plain
 from recipes.watching.page import write_page
 from recipes.watching.screen import screen
 from recipes.watching.states import Watch
@@ -53,7 +54,7 @@ class Options:
     @property
     def title(self) -> str:
         """String, what is watched."""
-        return " ".join(map(str, self.folders))
+        return plain(" ".join(map(str, self.folders)))
 
 
 def watch(options: Options) -> None:
@@ -69,12 +70,11 @@ def watch(options: Options) -> None:
     """
     _check(options)
     runs = Watch(options.folders)
-    # Where nothing is cut at the edge of a window, names may be long.
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    screen_of = console()
     if options.html:
         options.html.parent.mkdir(parents=True, exist_ok=True)
     if not options.once:
-        _follow(runs, options, console)
+        _follow(runs, options, screen_of)
     rows = runs.look()
     if options.once and not rows:
         raise ValueError(
@@ -83,8 +83,8 @@ def watch(options: Options) -> None:
         )
     if options.html:
         write_page(options.html, rows, options.title, None)
-    height = None if options.once else console.height
-    console.print(screen(rows, options.title, height))
+    height = None if options.once else screen_of.height
+    screen_of.print(screen(rows, options.title, height))
 
 
 def _check(options):

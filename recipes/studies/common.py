@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import json
 import pathlib
-import sys
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ import keras
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
 import nc_keras
@@ -23,6 +21,7 @@ from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import read_json_lines
 from recipes import datasets
 from recipes import locks
+from recipes.consoles import console
 from recipes.datasets.order import Order
 from recipes.plots import STYLE
 from recipes.progress import EpochProgress
@@ -238,9 +237,7 @@ def print_table(
         column.overflow = "fold"
     for row in cells:
         table.add_row(*row)
-    # Into a file goes all of it, however narrow the terminal.
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width).print(table)
+    console().print(table)
 
 
 def text(value: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import jinja2
 
+from recipes.plain import plain
 from recipes.watching import words
 from recipes.watching.states import MARKS
 from recipes.watching.states import Row
@@ -63,7 +64,7 @@ def render(
     links = {parent: _link(parent, folder) for parent in parents}
     now = datetime.datetime.now().astimezone()
     return _ENVIRONMENT.get_template("watch.html").render(
-        title=title,
+        title=plain(title),
         counts=words.counts(rows),
         marks=MARKS,
         headings=[heading.replace("\n", " ") for heading in words.HEADINGS],
@@ -82,7 +83,7 @@ def _link(parent, folder):
         return None
     path = pathlib.Path(os.path.relpath(report, folder))
     # Quoted, a colon cannot begin another scheme.
-    return urllib.parse.quote(path.as_posix())
+    return urllib.parse.quote(os.fsencode(path))
 
 
 def _run(row, link):

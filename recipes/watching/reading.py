@@ -7,7 +7,14 @@ import pathlib
 import statistics
 from typing import Any
 
+from recipes.plain import plain
+
 _RECENT = 10
+_LONGEST = 200
+# More epochs than any training has, and exact as a float.
+MOST_EPOCHS = 10**9
+# Points of a curve, after which half of them are left out.
+_MOST_POINTS = 2000
 
 
 def read_object(path: pathlib.Path) -> tuple[dict[str, Any], str | None]:
@@ -26,15 +33,17 @@ def read_object(path: pathlib.Path) -> tuple[dict[str, Any], str | None]:
             raise ValueError("it is not an object")
     except FileNotFoundError:
         return {}, None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return {}, unreadable(path.name, error)
     return values, None
 
 
 def unreadable(what: str, error: Exception) -> str:
     """Says why something cannot be read, without the path."""
-    reason = getattr(error, "strerror", None) or error
-    return f"{what} cannot be read: {reason}"
+    reason = str(getattr(error, "strerror", None) or error)
+    if len(reason) > _LONGEST:
+        reason = f"{reason[:_LONGEST]}…"
+    return plain(f"{what} cannot be read: {reason}")
 
 
 class Metrics:
@@ -106,16 +115,16 @@ class Metrics:
         self._last_line = line
         try:
             self._add(json.loads(line))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             place = f"line {self._lines} of {self._path.name}"
             self.problem = unreadable(place, error)
 
     def _add(self, row):
-        if "epoch" not in row:
+        if not isinstance(row, dict) or "epoch" not in row:
             raise ValueError("there is no 'epoch'")
-        epoch = int(row["epoch"])
-        if epoch < 1:
-            raise ValueError(f"there is an epoch {epoch}")
+        epoch = row["epoch"]
+        if not isinstance(epoch, int) or not 1 <= epoch <= MOST_EPOCHS:
+            raise ValueError(f"there is an epoch {epoch!r:.30}")
         self._clock(epoch, row.get("seconds"))
         self.epoch = epoch
         if "nc_accuracy" in row:
@@ -128,7 +137,8 @@ class Metrics:
             self.terminal_epoch = epoch
 
     def _clock(self, epoch, seconds):
-        if not isinstance(seconds, int | float):
+        seconds = _number(seconds)
+        if not math.isfinite(seconds):
             return
         # The seconds of a run that resumes may start from 0 again.
         if epoch > self.epoch and seconds > self._seconds:
@@ -139,9 +149,25 @@ class Metrics:
     def _measured(self, name, number):
         self.last[name] = number
         if name in self.curves and math.isfinite(number):
-            self.curves[name].append((self.epoch, number))
+            points = self.curves[name]
+            points.append((self.epoch, number))
+            if len(points) > _MOST_POINTS:
+                self.curves[name] = _thinned(points)
+
+
+def _thinned(points):
+    """Half of the points, evenly spaced on the logarithmic axis."""
+    step = (points[-1][0] / points[0][0]) ** (2 / _MOST_POINTS)
+    kept = points[:1]
+    for point in points[1:-1]:
+        if point[0] >= kept[-1][0] * step:
+            kept.append(point)
+    return [*kept, points[-1]]
 
 
 def _number(value):
     """What JSON lacks was written as null."""
-    return float(value) if isinstance(value, int | float) else math.nan
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import itertools
+import math
 import os
 import pathlib
 import re
@@ -11,11 +12,17 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 
 from recipes import locks
+from recipes.plain import plain
 from recipes.settings import Run
+from recipes.watching.reading import MOST_EPOCHS
 from recipes.watching.reading import Metrics
 from recipes.watching.reading import read_object
 from recipes.watching.reading import unreadable
 
+# A folder that a recipe makes: no path to elsewhere, nothing to escape.
+_NAME = re.compile(r"[\w.+-]{1,200}", re.ASCII)
+_MOST_RUNS = 10_000
+_LONGEST = 300
 # Each state and its mark, in the order of the table.
 MARKS = {
     "running": "●",
@@ -119,7 +126,7 @@ class Watch:
             state, remark = _state(folder, metrics.problem or problem)
         name = folder.relative_to(self._base).as_posix()
         return Row(
-            name=folder.name if folder == self._base else name,
+            name=plain(folder.name if folder == self._base else name),
             folder=folder,
             state=state,
             remark=remark,
@@ -192,7 +199,7 @@ def _state(folder, problem):
     run, damage = read_object(folder / "run.json")
     problem = damage or problem
     if run.get("failure"):
-        return "diverged", str(run["failure"])
+        return "diverged", plain(run["failure"])[:_LONGEST]
     if run.get("finished") and not problem:
         return "finished", ""
     held, no_lock = _held(folder)
@@ -212,7 +219,8 @@ def _held(folder):
 
 def _epochs(settings):
     epochs = settings.get("epochs")
-    return epochs if isinstance(epochs, int) and epochs > 0 else None
+    is_count = isinstance(epochs, int) and not isinstance(epochs, bool)
+    return epochs if is_count and 0 < epochs <= MOST_EPOCHS else None
 
 
 def _names(settings):
@@ -220,7 +228,10 @@ def _names(settings):
     parts = [settings.get(name) for name in ("losses", "heads", "seeds")]
     if not all(isinstance(part, list) for part in parts):
         return []
-    return [Run(*part).name for part in itertools.product(*parts)]
+    if math.prod(map(len, parts)) > _MOST_RUNS:
+        return []
+    names = [Run(*part).name for part in itertools.product(*parts)]
+    return [name for name in names if _NAME.fullmatch(name)]
 
 
 def _natural(name):

@@ -324,9 +324,9 @@ def test_heads_can_be_hidden(page):
 def test_made_again_from_the_record(tmp_path, capsys):
     text = json.dumps(records.record())
     (tmp_path / "results.json").write_text(text)
-    report.main(tmp_path)
+    report.main([str(tmp_path)])
     assert (tmp_path / "report.html").exists()
     assert (tmp_path / "curves.png").exists()
     assert "| trainable parameters |" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="Name a folder"):
-        report.main(tmp_path / "none")
+        report.main([str(tmp_path / "none")])

@@ -205,7 +205,9 @@ def test_an_interrupted_comparison():
     assert [run["seed"] for run in group.unfinished] == [2]
     sentences = summary.findings(record)
     assert any("seed 2: stopped after epoch 20" in s for s in sentences)
-    assert any("etf: ended after epoch 12, others" in s for s in sentences)
+    assert any(
+        "etf: last measured after epoch 12, others" in s for s in sentences
+    )
     assert any("so they are not compared" in s for s in sentences)
     assert any("Interrupted" in s for s in summary.notices(record))
     assert not any("points" in sentence for sentence in sentences)
