@@ -581,6 +581,19 @@ def _source(extractor, data, batch_size, memory, **choice):
     return FeatureSource(_Layers(extractor), x, y, batch_size, memory, **choice)
 
 
+def tags_of(metrics: str | Iterable[str] | None) -> list[str]:
+    """The tags of what `layerwise` measures.
+
+    Args:
+        metrics: As in `layerwise`.
+
+    Raises:
+        ValueError: If one of them is not known, or needs a head.
+    """
+    has_separation, others = _select(metrics)
+    return [SEPARATION] * has_separation + [metric.tag for metric in others]
+
+
 def _select(metrics):
     """The metrics to measure, and whether `separation` is among them."""
     have = {"means", "train_means", "principal_variances"}

@@ -4,6 +4,10 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from keras import ops
 
 from nc_keras.processes import is_first_process
 from nc_keras.writers.files import replace_atomically
@@ -46,14 +50,15 @@ class JSONLinesWriter:
         lines = "".join(json.dumps(row) + "\n" for row in self.earlier)
         replace_atomically(self.path, lambda path: path.write_text(lines))
 
-    def write(self, row: Mapping[str, float]) -> None:
-        """Appends a row; values that JSON lacks (NaN, infinity) are null."""
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Appends a row of numbers, arrays, strings or whatever logs hold.
+
+        What JSON lacks (NaN, infinity) is null; what it does not know is
+        written as text.
+        """
         if not self._writes:
             return
-        row = {
-            key: value if math.isfinite(value) else None
-            for key, value in row.items()
-        }
+        row = {str(key): _plain(value) for key, value in row.items()}
         with writing(self.path), open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -76,6 +81,25 @@ def read_json_lines(path: str | os.PathLike) -> list[dict]:
         return []
     whole, _, _ = path.read_text().rpartition("\n")
     return [json.loads(line) for line in whole.splitlines()]
+
+
+def _plain(value):
+    """A value as JSON can say it."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if ops.is_tensor(value):
+        value = ops.convert_to_numpy(value)
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    return str(value)
 
 
 def _free_name(path):

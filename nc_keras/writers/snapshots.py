@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.files import writable_directory
@@ -100,6 +101,8 @@ def _write(path, snapshot):
     arrays = list(snapshot.arrays)
 
     def pack(value):
+        if ops.is_tensor(value):  # logs hold them, of metrics per class
+            value = ops.convert_to_numpy(value)
         if isinstance(value, np.generic):
             return value.item()
         if not isinstance(value, np.ndarray):

@@ -237,6 +237,44 @@ def test_a_model_that_is_not_built_is_refused(tmp_path):
         Checkpoint(tmp_path / "checkpoints").restore(model)
 
 
+@pytest.mark.parametrize("swaps", [True, False])
+def test_weights_that_another_callback_swaps(tmp_path, swaps):
+    """The weights that are trained are kept, not their moving averages."""
+
+    def data(epoch):
+        x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+        while True:
+            order = np.random.default_rng(epoch).permutation(64)
+            for rows in np.split(order, 4):
+                yield x[rows], rows % 3
+            epoch += 1
+
+    def train(folder, *extra):
+        keras.utils.set_random_seed(0)
+        model = nc_keras.models.MLP((4,), 3, widths=(8,))
+        sgd = nc_keras.optimizers.SGD(0.05, 0.9, use_ema=True, ema_momentum=0.9)
+        model.compile(sgd, loss=nc_keras.losses.CE())
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        checkpoint = Checkpoint(folder, max_cost=math.inf)
+        begin = checkpoint.finished_epochs
+        model.fit(
+            data(begin),
+            steps_per_epoch=4,
+            epochs=6,
+            initial_epoch=begin,
+            shuffle=False,
+            callbacks=[*[swap] * swaps, checkpoint, *extra],
+            verbose=0,
+        )
+        return model
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", Interrupt(3))
+    assert Checkpoint(tmp_path / "killed").finished_epochs == 3
+    assert_same_weights(train(tmp_path / "killed"), whole)
+
+
 def test_weights_that_are_not_finite_are_not_kept(tmp_path):
     class Spoil(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
