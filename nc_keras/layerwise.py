@@ -14,6 +14,9 @@ import numpy as np
 
 from nc_keras.blas import one_thread_for
 from nc_keras.features import FeatureExtractor
+from nc_keras.heads import Head
+from nc_keras.heads import find_head_or_none
+from nc_keras.heads import last_layer
 from nc_keras.labels import partial_labels
 from nc_keras.measurement import MEMORY
 from nc_keras.measurement import FeatureSource
@@ -434,7 +437,7 @@ def stages(
     >>> [layer.name for layer in stages(model)]
     ['flatten', 'dense']
     """
-    head = _head(model, head)
+    head = last_layer(model, head)
     steps = list(_steps(model, head)) if _is_graph(model) else []
     times = collections.Counter(id(step) for step, _ in steps)
     found, last, has_begun = [], None, False
@@ -471,15 +474,6 @@ def _distinct(names):
     return distinct
 
 
-def _head(model, head):
-    try:
-        return FeatureExtractor(model, head).head
-    except ValueError:
-        if head is not None or not model.built:
-            raise
-        return None
-
-
 def num_classes_of(model: keras.Model, head: Any = None) -> int | None:
     """The number of outputs of a model's head, or `None` without any.
 
@@ -487,10 +481,8 @@ def num_classes_of(model: keras.Model, head: Any = None) -> int | None:
         model: A built `keras.Model`.
         head: The head or its name, or `None` to find it.
     """
-    head = _head(model, head)
-    if head is None:
-        return None
-    return FeatureExtractor(model, head).kernel.shape[1]
+    found = Head(model, head) if head is not None else find_head_or_none(model)
+    return None if found is None else found.num_classes
 
 
 def _is_graph(model):

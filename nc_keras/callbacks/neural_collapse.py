@@ -6,11 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.batches import is_one_shot
+from nc_keras.batches import labels_of
+from nc_keras.batches import validate_lengths
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import loss_of
 from nc_keras.callbacks.schedule import measured_epochs
 from nc_keras.features import FeatureExtractor
-from nc_keras.features import validate_lengths
 from nc_keras.labels import class_labels
 from nc_keras.measurement import MEMORY
 from nc_keras.measurement import FeatureSource
@@ -143,7 +145,15 @@ class NeuralCollapse(keras.callbacks.Callback):
         for name, (x, y) in self._data().items():
             if y is not None and not self.across_processes:
                 with _about(name):
+                    y = labels_of(y, self._name_of_head())
                     self._validate_labels(validate_lengths(x, y))
+            elif y is None and is_one_shot(x):
+                raise ValueError(
+                    f"The {name} data can be iterated only once, and are "
+                    "measured again and again. Pass arrays, or a dataset that "
+                    "starts anew. "
+                    f"Received: an iterator of type {type(x).__name__}."
+                )
 
     def get_state(self) -> dict:
         """What `Checkpoint` keeps: the last measurement."""
@@ -235,6 +245,9 @@ class NeuralCollapse(keras.callbacks.Callback):
             y = y[y != self.ignore_label]
         labels, classes = class_labels(y, classes)
         present_classes(np.bincount(labels, minlength=classes), self.missing)
+
+    def _name_of_head(self):
+        return self._extractor.head.name if self._extractor else None
 
     def _find_features(self):
         if self._extractor is None or self._extractor.model is not self.model:

@@ -188,7 +188,7 @@ def test_layers_agree_with_layerwise(few):
         for tag, value in values.items():
             assert np.isclose(logs[f"{tag}/{name}"][1], value, rtol=1e-6)
     assert np.isclose(
-        logs["separation_decay_ratio"][0], expected.law.decay_ratio
+        logs["separation_decay_ratio"][1], expected.law.decay_ratio
     )
     names = [key for key in logs if key.startswith("alignment/")]
     assert len(names) == 2
