@@ -145,7 +145,7 @@ def test_layers_that_are_no_heads():
     model = sequential((12,), dense(4, name="hidden"), dense(name="top"))
     for layer in model.layers:
         layer.quantize("int8")
-    with pytest.raises(ValueError, match="that is not quantized.*'top'"):
+    with pytest.raises(ValueError, match="'top' .* is quantised"):
         FeatureExtractor(model, head="top")
     extractor = FeatureExtractor(model, features="hidden")
     features, _ = extractor(np.ones((10, 12)), np.arange(10))

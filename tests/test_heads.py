@@ -10,7 +10,6 @@ import nc_keras
 from nc_keras import FeatureExtractor
 from nc_keras.layers import WeightNormalization
 
-
 # Keras warns of each layer that has nothing to quantise.
 quantises = pytest.mark.filterwarnings("ignore:Layer .* does not have a `quan")
 

@@ -1,5 +1,5 @@
 import functools
-import importlib.metadata
+import importlib
 import json
 import os
 import random
@@ -140,8 +140,15 @@ class Checkpoint(keras.callbacks.Callback):
                 f"Received: model {model.name!r}, which is not built."
             )
         self._refuse_another(model)
-        arrays = self._snapshot.arrays
-        for variable, value in zip(_variables(model), arrays, strict=False):
+        variables, arrays = _variables(model), self._snapshot.arrays
+        if [v.shape for v in arrays] != [tuple(v.shape) for v in variables]:
+            raise ValueError(
+                f"The checkpoint in {self._directory.directory} has other "
+                "arrays than its record says. Delete it to begin anew. "
+                f"Received: {len(arrays)} arrays for {len(variables)} "
+                "variables, or others of their shapes."
+            )
+        for variable, value in zip(variables, arrays, strict=True):
             variable.assign(value)
 
     def delete(self) -> None:
@@ -321,8 +328,6 @@ def _set_state(callback, state):
         setattr(callback, name, value)
 
 
-def _version(distribution):
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+def _version(backend):
+    # Not that of the distribution: `tensorflow-cpu` is a tensorflow, too.
+    return importlib.import_module(backend).__version__

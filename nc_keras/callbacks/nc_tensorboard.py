@@ -205,7 +205,7 @@ class NCTensorBoard(NeuralCollapse):
 
     def _open(self, first_epoch):
         self._rows = JSONLinesWriter(
-            self.log_dir / "metrics.jsonl", first_epoch
+            self.log_dir / "metrics.jsonl", first_epoch, every_epoch=True
         )
         earlier = self._rows.earlier
         self.terminal_phase.epoch = next(

@@ -28,6 +28,11 @@ class JSONLinesWriter:
         path: The file.
         first_epoch: Integer, the first epoch (counted from 1) that will be
             written.
+        every_epoch: Boolean, whether each epoch has a row, so that one that
+            is missing is noticed. Defaults to `False`.
+
+    Raises:
+        ValueError: If a row that stays is damaged, there twice or missing.
 
     Example:
 
@@ -38,14 +43,28 @@ class JSONLinesWriter:
     [{'epoch': 1, 'nc1': 0.5}]
     """
 
-    def __init__(self, path: str | os.PathLike, first_epoch: int = 1):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        first_epoch: int = 1,
+        every_epoch: bool = False,
+    ):
         self.path = pathlib.Path(path)
-        rows = read_json_lines(self.path)
-        self.earlier = [r for r in rows if r.get("epoch", 0) < first_epoch]
+        self.earlier = []
+        if first_epoch > 1:
+            rows = read_json_lines(self.path, every_epoch, first_epoch)
+            self.earlier = [r for r in rows if r.get("epoch", 0) < first_epoch]
+        last = self.earlier[-1]["epoch"] if self.earlier else first_epoch - 1
+        if every_epoch and last != first_epoch - 1:
+            raise ValueError(
+                f"{self.path} ends at epoch {last}, and the training goes on "
+                f"at epoch {first_epoch}. Go on after epoch {last}, or move "
+                "the file away."
+            )
         self._writes = is_first_process()
         if not self._writes:
             return
-        if first_epoch == 1 and rows:
+        if first_epoch == 1 and self.path.exists() and self.path.stat().st_size:
             self.path.rename(_free_name(self.path))
         lines = "".join(json.dumps(row) + "\n" for row in self.earlier)
         replace_atomically(self.path, lambda path: path.write_text(lines))
@@ -70,17 +89,48 @@ class JSONLinesWriter:
             os.fsync(file.fileno())
 
 
-def read_json_lines(path: str | os.PathLike) -> list[dict]:
+def read_json_lines(
+    path: str | os.PathLike,
+    every_epoch: bool = False,
+    before: int | None = None,
+) -> list[dict]:
     """Reads the rows of a file; a last line that was cut short is left out.
 
     Args:
         path: The file. One that does not exist has no rows.
+        every_epoch: Boolean, whether each epoch has a row, from the first in
+            the file on. Defaults to `False`.
+        before: Integer, an epoch: what comes after the row before it may be
+            damaged, and is not read. Defaults to `None`, all rows.
+
+    Raises:
+        ValueError: If a line is damaged, or an epoch is there twice or
+            missing; the message names file and line.
     """
     path = pathlib.Path(path)
     if not path.exists():
         return []
-    whole, _, _ = path.read_text().rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    rows, last = [], None
+    for number, line in enumerate(whole.splitlines(), start=1):
+        if before is not None and last is not None and last >= before - 1:
+            break
+        try:
+            row = json.loads(line)
+            epoch = row.get("epoch")
+            follows = last is None or epoch is None or epoch > last
+            if not follows:
+                raise ValueError(f"epoch {epoch} comes after epoch {last}")
+            if every_epoch and last is not None and epoch != last + 1:
+                raise ValueError(f"no row between epochs {last} and {epoch}")
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"{path} is damaged in line {number}: {error}. Mend the line, "
+                "or move the file away and begin anew."
+            ) from error
+        rows.append(row)
+        last = epoch
+    return rows
 
 
 def _plain(value):
