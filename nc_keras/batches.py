@@ -181,6 +181,13 @@ def _batches(dataset, mask, output):
             "(x, y, sample_weight), with weight zero for what is left out. "
             f"Received: x of type {type(dataset).__name__} and y=None."
         )
+    is_pair = isinstance(dataset, tuple) and 2 <= len(dataset) <= 3
+    if is_pair and hasattr(dataset[0], "shape"):
+        raise ValueError(
+            "Examples and labels are two arguments, `measure(model, x, y)`; a "
+            "pair of them is what `report` takes. "
+            f"Received: x, a tuple of {len(dataset)}, and y=None."
+        )
     batches = dataset
     _refuse_endless(dataset)
     if isinstance(dataset, keras.utils.PyDataset):

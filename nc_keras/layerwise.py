@@ -278,7 +278,8 @@ class SeparationLaw:
         slope: Float, of the natural logarithm, for one layer.
         decay_ratio: Float, `rho = exp(slope)`, the factor from one layer to
             the next.
-        correlation: Float, Pearson's `r` of `log D_l` and `l`.
+        correlation: Float, Pearson's `r` of `log D_l` and `l`; NaN of two
+            layers, through which there is a line always.
     """
 
     slope: float
@@ -312,7 +313,8 @@ def separation_law(separations: Iterable[float]) -> SeparationLaw:
     logs = logs - logs.mean()
     slope = depth @ logs / (depth @ depth)
     size = np.sqrt((depth @ depth) * (logs @ logs))
-    correlation = depth @ logs / size if size else np.nan
+    is_fit = size and len(values) > 2
+    correlation = depth @ logs / size if is_fit else np.nan
     return SeparationLaw(float(slope), float(np.exp(slope)), float(correlation))
 
 
@@ -348,7 +350,7 @@ class Layerwise(dict):
     relu     64           2
     relu_1   32         0.5
     From layer to layer, separation changes by the factor 0.25:
-    slope of its logarithm = -1.386, Pearson's r = -1.
+    slope of its logarithm = -1.386 (of two layers: a line fits always).
     """
 
     def __init__(
@@ -382,14 +384,7 @@ class Layerwise(dict):
             numbers = [f"{values[tag]:.4g}" for tag in tags]
             rows.append([name, str(self.dims[name]), *numbers])
         lines = _aligned(rows)
-        if self.law is not None:
-            law = self.law
-            lines += [
-                f"From layer to layer, separation changes by the factor "
-                f"{law.decay_ratio:.4g}:",
-                f"slope of its logarithm = {law.slope:.4g}, "
-                f"Pearson's r = {law.correlation:.4g}.",
-            ]
+        lines += self._law_in_words()
         if self.pooling is not None:
             how = {"average": "their mean", "flatten": "all in one row"}
             lines.append(
@@ -397,6 +392,25 @@ class Layerwise(dict):
                 f'{how[self.pooling]} (pooling="{self.pooling}").'
             )
         return "\n".join(lines)
+
+    def _law_in_words(self):
+        law = self.law
+        if law is None:
+            return []
+        if len(self) < 2:
+            return ["One layer: the law of data separation needs more."]
+        if not np.isfinite(law.slope):
+            return ["No law of data separation: a value has no logarithm."]
+        fit = f", Pearson's r = {law.correlation:.4g}."
+        if len(self) == 2:
+            fit = " (of two layers: a line fits always)."
+        elif np.isnan(law.correlation):
+            fit = ": it is the same everywhere."
+        return [
+            f"From layer to layer, separation changes by the factor "
+            f"{law.decay_ratio:.4g}:",
+            f"slope of its logarithm = {law.slope:.4g}{fit}",
+        ]
 
 
 def stages(

@@ -194,7 +194,10 @@ def test_one_sigmoid_output_is_two_classes(kind, rng):
     collapse = nc_keras.callbacks.NeuralCollapse(x, y)
     logs = model.fit(x, y, verbose=0, callbacks=[collapse]).history
     assert logs["nc_accuracy"][0] == model.evaluate(x, y, verbose=0)[1]
-    nc_keras.report(model, (x, y[:, None]), print_fn=lambda text: None)
+    said = []
+    nc_keras.report(model, (x, y[:, None]), print_fn=said.append)
+    assert "0 by definition, of two classes: nc2_equinorm_means" in said[0]
+    assert "nc3_duality" in said[0].split("0 by definition")[1]
 
 
 def test_regression_is_told_so(few):

@@ -473,3 +473,19 @@ def test_all_metrics_without_a_head(digits):
     assert not {"nc3", "vci", "accuracy"} & set(values)
     # Arrays are in the result, but not in the table.
     assert "per_class" not in str(result)
+
+
+def test_few_layers_have_no_law(digits):
+    x, y = digits[0][:200], digits[1][:200]
+    model = nc_keras.models.MLP((8, 8, 1), 10, widths=(16, 8))
+    two = nc_keras.layerwise(model, x, y)
+    assert len(two) == 2 and two.law.decay_ratio > 0
+    assert np.isnan(two.law.correlation)
+    assert "(of two layers: a line fits always)" in str(two)
+    one = nc_keras.layerwise(model, x, y, layers=list(two)[:1])
+    assert "One layer: the law of data separation needs more." in str(one)
+    assert "nan" not in str(one) + str(two) and "Pearson" not in str(two)
+    model.compile("sgd", loss=nc_keras.losses.CE())
+    callback = nc_keras.callbacks.LayerwiseCollapse(x, y, layers=list(two)[:1])
+    logs = model.fit(x, y, verbose=0, callbacks=[callback]).history
+    assert np.isfinite([v for values in logs.values() for v in values]).all()

@@ -104,7 +104,7 @@ class LayerwiseCollapse(EpochObserver):
             for tag, value in found.items()
         }
         values |= self._alignments(result)
-        if result.law is not None:
+        if result.law is not None and len(result) > 1:
             values["separation_decay_ratio"] = result.law.decay_ratio
         self.scalars(epoch, values)
         return values

@@ -29,7 +29,7 @@ class NCTensorBoard(NeuralCollapse):
     Does all that `NeuralCollapse` and `TerminalPhase` do, and writes, with
     the `tensorboard` package alone and on every backend:
 
-    * `log_dir/train` and `log_dir/validation`: the scalars `nc/<tag>`,
+    * `log_dir/nc_train` and `log_dir/nc_validation`: the scalars `nc/<tag>`,
       `loss`, `error` (as measured, in inference mode), `learning_rate` and
       `terminal_phase`, with the number of finished epochs as step, and
       `running/<tag>` where `RunningCollapse` comes before; the parts of the
@@ -42,6 +42,10 @@ class NCTensorBoard(NeuralCollapse):
       the settings of the run for the page *HParams*.
     * `log_dir/metrics.jsonl`: the `logs` of every epoch, one JSON object a
       line, without what was not measured in that epoch.
+
+    `keras.callbacks.TensorBoard` may write to the same `log_dir`: its runs,
+    `train` and `validation`, are others. (Of two files of one run that grow
+    at the same time TensorBoard's classic loader would read one.)
 
     Everything is on disk at the end of each epoch. A training that resumes in
     the same `log_dir` at a later epoch continues the curves where they were.
@@ -83,7 +87,7 @@ class NCTensorBoard(NeuralCollapse):
     >>> panels = nc_keras.callbacks.NCTensorBoard(log_dir, x, y)
     >>> _ = model.fit(x, y, epochs=2, callbacks=[panels], verbose=0)
     >>> sorted(os.listdir(log_dir))[-2:]
-    ['metrics.jsonl', 'train']
+    ['metrics.jsonl', 'nc_train']
     """
 
     def __init__(
@@ -212,9 +216,9 @@ class NCTensorBoard(NeuralCollapse):
             (row["epoch"] for row in earlier if row.get("terminal_phase")),
             None,
         )
-        runs = {"": "train"}
+        runs = {"": "nc_train"}
         if self.validation_data is not None:
-            runs["val_"] = "validation"
+            runs["val_"] = "nc_validation"
         self._writers = {
             prefix: TensorBoardWriter(
                 writable_directory(self.log_dir / run), first_epoch

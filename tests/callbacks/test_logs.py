@@ -106,7 +106,7 @@ def test_logs_of_any_kind(tmp_path):
         "running_text": "no number",
         "running_scalar": 0.75,
     }
-    events = EventAccumulator(str(tmp_path / "train"))
+    events = EventAccumulator(str(tmp_path / "nc_train"))
     events.Reload()
     tags = events.Tags()["tensors"]
     assert "running/scalar" in tags and "running/text" not in tags
@@ -161,7 +161,7 @@ def test_files_and_panels_hold_measured_epochs_only(tmp_path):
     assert [row["epoch"] for row in rows if "nc1" in row] == [1, 3]
     assert [row["epoch"] for row in rows if "rank" in row] == [1, 4]
     assert all("loss" in row and "terminal_phase" in row for row in rows)
-    events = EventAccumulator(str(tmp_path / "train"))
+    events = EventAccumulator(str(tmp_path / "nc_train"))
     events.Reload()
     assert [event.step for event in events.Tensors("nc/nc1")] == [1, 3]
     assert [event.step for event in events.Tensors("loss")] == [*range(1, 7)]
@@ -309,3 +309,23 @@ def test_metrics_that_cannot_be_logged_are_refused_at_once(tmp_path):
         for wrong in (["per_class_accuracy"], "per_class_nc1", ["nonsense"]):
             with pytest.raises(ValueError, match="metric"):
                 make(wrong)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="needs TensorFlow"
+)
+def test_beside_keras_tensorboard_no_run_has_two_writers(tmp_path):
+    x, y = examples()
+    ours = NCTensorBoard(tmp_path, x, y, (x, y))
+    theirs = keras.callbacks.TensorBoard(tmp_path, write_graph=False)
+    fit([ours, theirs], validation_data=(x, y))
+    files = list(tmp_path.rglob("events.out.tfevents.*"))
+    writers = {}
+    for path in files:
+        writers.setdefault(path.parent.name, set()).add(path.suffix == ".v2")
+    assert all(len(kinds) == 1 for kinds in writers.values()), writers
+    for run in ("nc_train", "nc_validation"):
+        events = EventAccumulator(str(tmp_path / run))
+        events.Reload()
+        steps = [event.step for event in events.Tensors("nc/nc1")]
+        assert steps == [*range(1, 7)]
