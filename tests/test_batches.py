@@ -21,7 +21,9 @@ class Task(keras.Model):
             "padding_mask": keras.Input((4,), name="padding_mask"),
         }
         mask = inputs["padding_mask"][..., None]
-        hidden = layers.Embedding(9, 8)(inputs["token_ids"]) * mask
+        hidden = (
+            layers.Embedding(9, 8, name="embedding")(inputs["token_ids"]) * mask
+        )
         pooled = layers.GlobalAveragePooling1D()(hidden)
         super().__init__(inputs, layers.Dense(3, name="head")(pooled))
         self.preprocessor = self.prepare if preprocessor else None

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import nc_keras
+
 ROOT = Path(__file__).parents[1]
 
 

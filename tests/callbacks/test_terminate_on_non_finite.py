@@ -95,7 +95,10 @@ def test_bad_suffix():
 SAYS = {
     "from 1": (lambda y: y + 1, "counted from 1: pass `y - 1`"),
     "soft": (lambda y: 0.9 * np.eye(3)[y] + 0.1 / 3, "are soft targets"),
-    "multi-hot": (lambda y: np.eye(3)[y] + np.eye(3)[0] * (y > 0), "multi-hot"),
+    "multi-hot": (
+        lambda y: np.eye(3)[y] + np.outer(y > 0, np.eye(3)[0]),
+        "multi-hot",
+    ),
     "negative": (lambda y: y - 1, "must be in 0 .. 2. Received: label -1"),
     "right": (lambda y: y, None),
 }
