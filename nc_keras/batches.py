@@ -189,7 +189,7 @@ def _batches(dataset, mask, output):
             f"Received: x, a tuple of {len(dataset)}, and y=None."
         )
     batches = dataset
-    _refuse_endless(dataset)
+    refuse_endless(dataset)
     if isinstance(dataset, keras.utils.PyDataset):
         if dataset.num_batches is None:
             raise ValueError(
@@ -206,8 +206,15 @@ def _batches(dataset, mask, output):
         yield _unpacked(batch, output)
 
 
-def _refuse_endless(dataset):
-    """Says so of a dataset that is known to have no end."""
+def refuse_endless(dataset: Any) -> None:
+    """Says so of a dataset that is known to have no end.
+
+    Args:
+        dataset: Dataset, iterator or other data.
+
+    Raises:
+        ValueError: If it has none.
+    """
     cardinality = getattr(dataset, "cardinality", None)  # of tf.data
     is_endless = callable(cardinality) and int(cardinality()) == -1
     is_endless |= isinstance(dataset, _ENDLESS)

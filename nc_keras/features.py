@@ -34,7 +34,12 @@ class FeatureExtractor:
     A head is any layer with a `kernel` of shape `(D, C)`, a convolution with
     a kernel of size 1, a `keras.layers.EinsumDense` or
     `keras.layers.TimeDistributed` that does the same, or an embedding that is
-    called with `reverse=True` (the tied head of a language model).
+    called with `reverse=True` (the tied head of a language model); also
+    inside `nc_keras.layers.WeightNormalization`. One output with a sigmoid,
+    of a binary classifier, counts as the two it stands for: `sigmoid(z)` is
+    the softmax of `(-z / 2, z / 2)`. What comes after a head that was found,
+    and may compute other outputs (a `Lambda`, say), is checked on the first
+    batch.
 
     Features of shape `(B, ..., D)` whose labels have the shape `(B, ...)` are
     those of tokens or pixels: each one counts as an example. With a single
@@ -66,8 +71,9 @@ class FeatureExtractor:
         pooling: As above.
 
     Raises:
-        ValueError: If the model is not built, no head can be found, or an
-            argument is none of the above.
+        ValueError: If the model is not built, no head can be found, it is
+            quantised or that of a regression, or an argument is none of the
+            above.
 
     Example:
 

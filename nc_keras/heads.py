@@ -108,9 +108,7 @@ class Head:
             _refuse_quantized(model, self.layer)
         else:
             self.layer, after = _given(model, layer), []
-        self.unknown = [
-            one.name for one in after if not isinstance(one, _HARMLESS)
-        ]
+        self.unknown = [one.name for one in after if not _is_harmless(one)]
         self.is_binary = _shape(self.layer)[1] == 1
         if self.is_binary and not _has_sigmoid(model, self.layer, after):
             raise ValueError(
@@ -324,6 +322,13 @@ def _found(model):
             )
         after.insert(0, layer)
         tensor = inputs[0]
+
+
+def _is_harmless(layer):
+    """Whether what follows a head leaves its classes alone, as is known."""
+    activation = getattr(layer, "activation", None)
+    module = getattr(activation, "__module__", "keras.")
+    return isinstance(layer, _HARMLESS) and module.startswith("keras.")
 
 
 def _has_sigmoid(model, layer, after):

@@ -134,7 +134,11 @@ def test_a_classifier_inside_a_lambda_is_not_overlooked(few):
     )
     inputs = keras.Input((4,))
     outputs = ops.matmul(layers.Dense(6, name="hidden")(inputs), weights)
-    for model in (as_layer, keras.Model(inputs, outputs)):
+    as_activation = sequential(
+        layers.Dense(6, name="hidden"),
+        layers.Activation(lambda h: ops.matmul(h, weights)),
+    )
+    for model in (as_layer, as_activation, keras.Model(inputs, outputs)):
         with pytest.raises(ValueError, match="not those of .* 'hidden'"):
             nc_keras.measure(model, *few, num_classes=6, missing="skip")
         # Who says which layer is meant is believed.

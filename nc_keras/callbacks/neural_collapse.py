@@ -8,6 +8,7 @@ import numpy as np
 
 from nc_keras.batches import is_one_shot
 from nc_keras.batches import labels_of
+from nc_keras.batches import refuse_endless
 from nc_keras.batches import validate_lengths
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import loss_of
@@ -147,7 +148,9 @@ class NeuralCollapse(keras.callbacks.Callback):
                 with _about(name):
                     y = labels_of(y, self._name_of_head())
                     self._validate_labels(validate_lengths(x, y))
-            elif y is None and is_one_shot(x):
+            if y is None:
+                refuse_endless(x)
+            if y is None and is_one_shot(x):
                 raise ValueError(
                     f"The {name} data can be iterated only once, and are "
                     "measured again and again. Pass arrays, or a dataset that "

@@ -27,7 +27,9 @@ class WeightNormalization(keras.layers.Wrapper):
     filter, or one for the whole kernel. The wrapped layer's own kernel
     variable is `v`, and `g` starts as `||v||`: right after wrapping, the
     layer computes what it computed before. The gradient with respect to each
-    `v` is orthogonal to it.
+    `v` is orthogonal to it. With LoRA on the wrapped layer `v` is its kernel
+    with what LoRA adds; `model.quantize` quantises `g v / ||v||`, after which
+    `g` has no effect.
 
     Args:
         layer: A `Dense` layer or a convolution (1D to 3D, transposed or

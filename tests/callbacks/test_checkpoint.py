@@ -1,8 +1,10 @@
 import errno
+import importlib.metadata
 import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -200,6 +202,18 @@ def test_another_training_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_FORMAT", 7)
     with pytest.raises(ValueError, match="format is 1 there and 7 here"):
         resumable.train(tmp_path, epochs=8)
+
+
+def test_the_version_is_known_of_any_distribution(tmp_path, monkeypatch):
+    """`tensorflow-cpu` is a tensorflow, though its distribution is another."""
+
+    def unknown(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", unknown)
+    model = resumable.make_model()
+    backend = Checkpoint(tmp_path)._identity(model)["backend"]
+    assert re.fullmatch(r"\w+ \d+\.\d+\..*", backend)
 
 
 def test_another_network_is_refused(tmp_path):
