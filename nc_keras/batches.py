@@ -92,7 +92,8 @@ def labels_of(y: Any, output: str | None) -> Any:
     """
     if isinstance(y, dict) and output in y:
         return y[output]
-    if isinstance(y, dict | tuple):
+    is_several = isinstance(y, tuple) and any(np.ndim(one) for one in y)
+    if isinstance(y, dict) or is_several:
         names = f" for {list(y)}" if isinstance(y, dict) else ""
         raise ValueError(
             "The labels must be one array, those of the head that is "
@@ -121,9 +122,9 @@ def _listed(x):
         return {key: _listed(value) for key, value in x.items()}
     if isinstance(x, tuple):
         return tuple(map(_listed, x))
-    if isinstance(x, np.ndarray) and x.dtype.kind in "USOT":
-        return x.tolist()
-    return x
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "USOT":
+        return x
+    return (np.char.decode(x) if x.dtype.kind == "S" else x).tolist()
 
 
 def _slices(x, y, batch_size, mask):

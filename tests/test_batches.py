@@ -52,7 +52,13 @@ def test_a_task_prepares_its_samples():
     task.preprocessor = task.prepare
     texts = np.array(TEXTS, dtype=object)
     halves = [(texts[:12], CLASSES[:12]), (texts[12:], CLASSES[12:])]
-    for data in ((TEXTS, CLASSES), (texts, CLASSES), (halves, None)):
+    coded = np.array([text.encode() for text in TEXTS])
+    for data in (
+        (TEXTS, CLASSES),
+        (texts, CLASSES),
+        (coded, tuple(CLASSES.tolist())),
+        (halves, None),
+    ):
         values = nc_keras.measure(task, *data, batch_size=12)
         for tag, value in expected.items():
             np.testing.assert_allclose(
