@@ -329,3 +329,29 @@ def test_beside_keras_tensorboard_no_run_has_two_writers(tmp_path):
         events.Reload()
         steps = [event.step for event in events.Tensors("nc/nc1")]
         assert steps == [*range(1, 7)]
+
+
+def test_running_values_of_an_epoch_without_a_class(tmp_path):
+    x, y = examples()
+
+    def batches():
+        for epoch in range(4):
+            yield x, (np.where(y == 2, 0, y) if epoch == 1 else y)
+
+    panels = NCTensorBoard(tmp_path, x, y)
+    history = (
+        compiled()
+        .fit(
+            batches(),
+            steps_per_epoch=1,
+            shuffle=False,
+            epochs=4,
+            callbacks=[nc_keras.callbacks.RunningCollapse(), panels],
+            verbose=0,
+        )
+        .history
+    )
+    measured = np.isfinite(history["running_nc1_cdnv"])
+    assert measured.tolist() == [True, False, True, True]
+    rows = [row for row in rows_of(tmp_path) if "running_nc1_cdnv" in row]
+    assert [row["epoch"] for row in rows] == [1, 3, 4]
