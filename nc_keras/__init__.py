@@ -12,6 +12,7 @@ from nc_keras import weights
 from nc_keras.features import FeatureExtractor
 from nc_keras.layerwise import layerwise
 from nc_keras.measurement import measure
+from nc_keras.namesakes import stand_for_module
 from nc_keras.report import report
 from nc_keras.robustness import DeepFool
 from nc_keras.robustness import deepfool
@@ -34,3 +35,4 @@ __all__ = [
     "weights",
 ]
 __version__ = "0.1.0"
+stand_for_module(layerwise, report)

@@ -1,9 +1,7 @@
-import collections.abc
 import contextlib
 import dataclasses
 import inspect
 import math
-import operator
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -12,19 +10,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_keras import geometry
-from nc_keras.layers.rho import Rho
+from nc_keras.batches import NoExamplesError
+from nc_keras.batches import batches_of
+from nc_keras.heads import Head
+from nc_keras.heads import all_layers
+from nc_keras.heads import bare
+from nc_keras.heads import find_head_or_none
+from nc_keras.heads import is_reversible
+from nc_keras.heads import resolve_layer
 
 _POOLINGS = (None, "average", "flatten")
-_CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-)
-
-
-class NoExamplesError(ValueError):
-    """There are no data at all: nothing to measure."""
 
 
 class FeatureExtractor:
@@ -39,7 +34,12 @@ class FeatureExtractor:
     A head is any layer with a `kernel` of shape `(D, C)`, a convolution with
     a kernel of size 1, a `keras.layers.EinsumDense` or
     `keras.layers.TimeDistributed` that does the same, or an embedding that is
-    called with `reverse=True` (the tied head of a language model).
+    called with `reverse=True` (the tied head of a language model); also
+    inside `nc_keras.layers.WeightNormalization`. One output with a sigmoid,
+    of a binary classifier, counts as the two it stands for: `sigmoid(z)` is
+    the softmax of `(-z / 2, z / 2)`. What comes after a head that was found,
+    and may compute other outputs (a `Lambda`, say), is checked on the first
+    batch.
 
     Features of shape `(B, ..., D)` whose labels have the shape `(B, ...)` are
     those of tokens or pixels: each one counts as an example. With a single
@@ -71,8 +71,9 @@ class FeatureExtractor:
         pooling: As above.
 
     Raises:
-        ValueError: If the model is not built, no head can be found, or an
-            argument is none of the above.
+        ValueError: If the model is not built, no head can be found, it is
+            quantised or that of a regression, or an argument is none of the
+            above.
 
     Example:
 
@@ -109,9 +110,13 @@ class FeatureExtractor:
         self._is_given = head is not None or features is None
         self._width = None
         if self._is_given:
-            self.head = _resolve_head(model, head)
+            self._head = Head(model, head)
         else:
-            self.head = _find_head_or_none(model)
+            self._head = find_head_or_none(model)
+        self.head = self._head and self._head.layer
+        # Only of the input of a head that was found must it be seen.
+        is_guess = head is None and features is None
+        self._is_checked = not is_guess or not self._head.unknown
         self._sources = _resolve_sources(model, self.head, features)
         self._forward = _Forward(model, self._sources, pooling)
 
@@ -122,12 +127,12 @@ class FeatureExtractor:
     @property
     def kernel(self) -> np.ndarray | None:
         """The head's weights, shape `(D, C)`, or `None` without a head."""
-        return _kernel(self.head) if self._uses_head() else None
+        return self._head.kernel if self._uses_head() else None
 
     @property
     def bias(self) -> np.ndarray | None:
         """The head's bias, shape `(C,)`, or `None`."""
-        return _bias(self.head) if self._uses_head() else None
+        return self._head.bias if self._uses_head() else None
 
     def __call__(
         self,
@@ -239,13 +244,13 @@ class FeatureExtractor:
         ...     print([array.shape for array in features])
         [(5, 8), (5, 3)]
         """
-        if y is not None:
-            batches = _slices(x, y, batch_size, mask)
-        else:
-            batches = _batches(x, mask)
+        output = self.head.name if self.head is not None else None
+        batches = batches_of(self.model, x, y, batch_size, mask, output)
         is_empty, is_left = True, False
         for inputs, targets, keep in batches:
             is_empty = False
+            if not self._is_checked:
+                self._check_outputs(inputs)
             features = self._forward.predict_on_batch(inputs)
             features, labels = self._counted(
                 features, targets, keep, ignore_label
@@ -284,16 +289,23 @@ class FeatureExtractor:
             return arrays, flat
         return [array[keep] for array in arrays], flat[keep]
 
+    def _check_outputs(self, inputs):
+        """Looks whether the head that was found makes the outputs."""
+        few = keras.tree.map_structure(lambda array: array[:8], inputs)
+        features, outputs = self._forward.eagerly(few)
+        self._head.validate_outputs(features, outputs)
+        self._is_checked = True
+
     def _uses_head(self):
         if self.head is None:
             return False
-        return self._is_given or self._width == _kernel_shape(self.head)[0]
+        return self._is_given or self._width == self._head.width
 
     def _validate_width(self, width):
         self._width = width
         if not self._is_given or self._is_list:
             return
-        expected = _kernel_shape(self.head)[0]
+        expected = self._head.width
         if width != expected:
             raise ValueError(
                 "The features must be those the head can take. "
@@ -301,26 +313,6 @@ class FeatureExtractor:
                 f"and head {self.head.name!r} of width {expected}. Change "
                 "`features` or `pooling`, or pass `features` without `head`."
             )
-
-
-def is_one_shot(x: Any) -> bool:
-    """Returns whether data can be iterated over only once.
-
-    Args:
-        x: Array, dataset, generator or other data.
-
-    Returns:
-        Boolean.
-
-    Example:
-
-    >>> from nc_keras.features import is_one_shot
-    >>> batches = [(np.zeros((2, 3)), np.arange(2))]
-    >>> is_one_shot(batches), is_one_shot(batch for batch in batches)
-    (False, True)
-    """
-    # `iter` of other data may start workers.
-    return isinstance(x, collections.abc.Iterator) and iter(x) is x
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,17 +327,28 @@ class _Source:
     def record(self, call, records):
         """Returns the function `call` with features put into `records`."""
         signature = inspect.signature(call)
-        only_reverse = not self.is_output and _is_reversible(self.layer)
+        only_reverse = not self.is_output and is_reversible(self.layer)
 
         def recorded(*args, **kwargs):
             outputs = call(*args, **kwargs)
             arguments = signature.bind(*args, **kwargs).arguments
             if arguments.get("reverse") or not only_reverse:
                 first = next(iter(arguments.values()))
-                records[self] = outputs if self.is_output else first
+                found = outputs if self.is_output else first
+                if records.setdefault(self, found) is not found:
+                    self._refuse_calls()
             return outputs
 
         return recorded
+
+    def _refuse_calls(self):
+        raise ValueError(
+            f"The model calls its layer {self.name!r} more than once, on "
+            "different inputs, as a siamese network does: which of them are "
+            "the features is not known. Measure a model that calls it once, "
+            "such as one branch, or pass a function of the inputs as "
+            "`features`."
+        )
 
     def vectors(self, tensor, pooling):
         """Returns the features, channels last, of a dtype NumPy knows."""
@@ -367,7 +370,7 @@ class _Source:
         return tensor
 
     def _is_channels_first(self, rank):
-        data_format = getattr(self.layer, "data_format", None)
+        data_format = getattr(bare(self.layer), "data_format", None)
         # Layers such as an activation follow the images of the model.
         if data_format is None and self.is_output and rank > 3:
             data_format = keras.config.image_data_format()
@@ -393,10 +396,18 @@ class _Forward:
         # Unlike `predict`, this leaves the random state of torch alone.
         return self._compiled.predict_on_batch((inputs, values))
 
+    def eagerly(self, inputs):
+        """Returns the features of one source, and the model's outputs."""
+        with keras.StatelessScope():
+            (tensor,), outputs = self._run(inputs)
+            (source,) = self.sources
+            features = source.vectors(tensor, self.pooling)
+        return ops.convert_to_numpy(features), outputs
+
     def _features(self, inputs, values):
         state = zip(self._variables, values, strict=True)
         with keras.StatelessScope(list(state)):
-            tensors = self._run(inputs)
+            tensors, _ = self._run(inputs)
         return [
             source.vectors(tensor, self.pooling)
             for source, tensor in zip(self.sources, tensors, strict=True)
@@ -406,12 +417,12 @@ class _Forward:
         model, (first, *_) = self.model, self.sources
         if first.function is not None:
             inputs = keras.tree.map_structure(self._cast, inputs)
-            return [first.function(inputs)]
+            return [first.function(inputs)], None
         records = {}
         with contextlib.ExitStack() as stack:
             for source in self.sources:
                 stack.enter_context(_recording(source, records))
-            model(inputs, training=False)
+            outputs = model(inputs, training=False)
         for source in self.sources:
             if source not in records:
                 raise ValueError(
@@ -419,7 +430,7 @@ class _Forward:
                     "Pass a layer that it uses: as `head` the one that "
                     "computes the outputs."
                 )
-        return [records[source] for source in self.sources]
+        return [records[source] for source in self.sources], outputs
 
     def _cast(self, array):
         """Does what the model does to its inputs when it is called."""
@@ -477,9 +488,9 @@ def _resolve_sources(model, head, features):
     if isinstance(features, list | tuple):
         if not features:
             raise ValueError("`features` must name layers. Received: [].")
-        layers = [_resolve_layer(model, x, "features") for x in features]
+        layers = [resolve_layer(model, x, "features") for x in features]
         return [_Source(x.name, x, is_output=True) for x in layers]
-    is_inside = any(layer is features for layer in _all_layers(model))
+    is_inside = any(layer is features for layer in all_layers(model))
     is_model = isinstance(features, keras.Model)
     is_layer = isinstance(features, keras.Layer) and not is_model
     if callable(features) and not is_inside and not is_layer:
@@ -487,183 +498,8 @@ def _resolve_sources(model, head, features):
             features, "name", type(features).__name__
         )
         return [_Source(name, function=features)]
-    layer = _resolve_layer(model, features, "features")
+    layer = resolve_layer(model, features, "features")
     return [_Source(layer.name, layer, is_output=True)]
-
-
-def _resolve_layer(model, layer, argument):
-    received = f"Received: {argument}={layer!r}."
-    if not isinstance(layer, str):
-        if any(other is layer for other in _all_layers(model)):
-            return layer
-        raise ValueError(
-            f"`{argument}` must be a layer of model {model.name!r}, or its "
-            f"name. {received}"
-        )
-    named = _named(_all_layers(model, of_layers=False), layer)
-    named = named or _named(_all_layers(model), layer)
-    if not named:
-        raise ValueError(
-            f"`{argument}` must name a layer of model {model.name!r}: "
-            f"{[other.name for other in model.layers]}, or one inside of "
-            f"these. {received}"
-        )
-    if len(named) > 1:
-        raise ValueError(
-            f"Model {model.name!r} has {len(named)} layers of that name. "
-            f"Pass the layer itself. {received}"
-        )
-    return named[0]
-
-
-def _named(layers, name):
-    return [layer for layer in layers if layer.name == name]
-
-
-def _resolve_head(model, head):
-    if head is None:
-        return _find_head(model)
-    head = _resolve_layer(model, head, "head")
-    if not _is_head(head):
-        raise ValueError(
-            "`head` must have a `kernel` of shape (D, C) that is not "
-            "quantized. "
-            f"Received: layer {head.name!r} of type {type(head).__name__}."
-        )
-    return head
-
-
-def _find_head_or_none(model):
-    try:
-        return _find_head(model)
-    except ValueError:
-        return None
-
-
-def _find_head(model):
-    if not getattr(model, "inputs", None):
-        raise ValueError(
-            f"The head of model {model.name!r} cannot be found: it is a "
-            "subclassed model, whose layers have no known order. Pass its "
-            "classifier layer, `head=model.my_layer`, or the layer's name. "
-            f"Its layers: {[layer.name for layer in model.layers]}."
-        )
-    if len(model.outputs) != 1:
-        raise ValueError(
-            f"Model {model.name!r} has {len(model.outputs)} outputs: "
-            f"{model.output_names}. Pass the layer that makes the one to "
-            "measure, or its name, as `head`."
-        )
-    tensor = model.outputs[0]
-    while True:
-        layer, node, _ = tensor._keras_history
-        weights = getattr(layer, "weights", [])
-        if isinstance(layer, keras.Model) and weights:
-            return _find_head(layer)
-        if _is_head(layer):
-            return layer
-        inputs = layer._inbound_nodes[node].input_tensors
-        is_scaled = isinstance(layer, Rho)
-        if (weights and not is_scaled) or len(inputs) != 1:
-            raise ValueError(
-                f"The head of model {model.name!r} cannot be found: before "
-                f"its outputs comes {layer.name!r} of type "
-                f"{type(layer).__name__}, which has no kernel of shape "
-                "(D, C). Pass the classifier layer or its name as `head`."
-            )
-        tensor = inputs[0]
-
-
-def _all_layers(model, of_layers=True):
-    """Every layer of a model once, with those of nested models.
-
-    `of_layers` adds the layers that other layers are made of.
-    """
-    layers, pending = {}, [model]
-    while pending:
-        parent = pending.pop()
-        layers[id(parent)] = parent
-        inner = []
-        if isinstance(parent, keras.Model):
-            inner = parent.layers
-        elif of_layers:
-            inner = parent._layers
-        pending.extend(x for x in reversed(inner) if id(x) not in layers)
-    return [layer for layer in layers.values() if layer is not model]
-
-
-def _is_reversible(layer):
-    """Whether a layer embeds, and with `reverse=True` projects back."""
-    return (
-        getattr(layer, "embeddings", None) is not None
-        and "reverse" in inspect.signature(layer.call).parameters
-    )
-
-
-def _inner(head):
-    is_wrapper = isinstance(head, keras.layers.TimeDistributed)
-    return head.layer if is_wrapper else head
-
-
-def _is_head(layer):
-    layer = _inner(layer)
-    if getattr(layer, "quantization_mode", None) is not None:
-        return False
-    if not isinstance(layer, keras.Layer):
-        return False
-    if _is_reversible(layer):
-        return True
-    kernel = getattr(layer, "kernel", None)
-    if kernel is None:
-        return False
-    if isinstance(layer, _CONVOLUTIONS):
-        return math.prod(kernel.shape[:-2]) == 1 == layer.groups
-    if isinstance(layer, keras.layers.EinsumDense):
-        bias = getattr(layer, "bias", None)
-        has_vector = bias is None or len(bias.shape) == 1
-        return has_vector and _einsum_order(layer.equation) is not None
-    return len(kernel.shape) == 2
-
-
-def _einsum_order(equation):
-    """Returns "DC" or "CD", the axes of a kernel, or `None` for others."""
-    operands, outputs = equation.replace(" ", "").split("->")
-    inputs, kernel = operands.split(",")
-    if inputs[:-1] != outputs[:-1]:
-        return None
-    orders = {inputs[-1] + outputs[-1]: "DC", outputs[-1] + inputs[-1]: "CD"}
-    return orders.get(kernel)
-
-
-def _weights(head):
-    """Returns the variable of a head, and whether it is transposed."""
-    layer = _inner(head)
-    if not _is_reversible(layer):
-        is_einsum = isinstance(layer, keras.layers.EinsumDense)
-        return layer.kernel, (
-            is_einsum and _einsum_order(layer.equation) == "CD"
-        )
-    if getattr(layer, "tie_weights", True):
-        return layer.embeddings, True
-    return layer.reverse_embeddings, False
-
-
-def _kernel_shape(head):
-    weights, is_transposed = _weights(head)
-    shape = tuple(weights.shape)[-2:]
-    return shape[::-1] if is_transposed else shape
-
-
-def _kernel(head):
-    weights, is_transposed = _weights(head)
-    kernel = _to_float_numpy(weights)
-    kernel = kernel.reshape(kernel.shape[-2:])
-    return kernel.T if is_transposed else kernel
-
-
-def _bias(head):
-    bias = getattr(_inner(head), "bias", None)
-    return None if bias is None else _to_float_numpy(bias)
 
 
 def _aligned(features, labels, name):
@@ -726,98 +562,3 @@ def _kept(labels, shape, mask, ignore_label):
         counts = labels != ignore_label
         keep = counts if keep is None else keep & counts
     return keep
-
-
-def _slices(x, y, batch_size, mask):
-    """Yields batches of arrays, in order."""
-    y = validate_lengths(x, y)
-    mask = None if mask is None else _to_numpy(mask)
-    if mask is not None and mask.shape[:1] != y.shape[:1]:
-        raise ValueError(
-            "`mask` must have the shape of the integer labels. Received: a "
-            f"mask of shape {mask.shape} and labels of shape {y.shape}."
-        )
-    if batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be positive. Received: batch_size={batch_size}."
-        )
-    for start in range(0, len(y), batch_size):
-        rows = slice(start, start + batch_size)
-        inputs = keras.tree.map_structure(operator.itemgetter(rows), x)
-        yield inputs, y[rows], None if mask is None else mask[rows]
-
-
-def validate_lengths(x: Any, y: Any) -> np.ndarray:
-    """Returns labels as a NumPy array, if there is one for each example."""
-    y = _to_numpy(y)
-    for array in (*keras.tree.flatten(x), y):
-        if not len(np.shape(array)):
-            raise ValueError(
-                "Examples and labels must be arrays with one row an example. "
-                f"Received: {type(array).__name__} without a length."
-            )
-        if len(array) != len(y) or not len(y):
-            error = ValueError if len(array) or len(y) else NoExamplesError
-            raise error(
-                "Examples and labels must be of equal length, and there must "
-                f"be some. Received: {len(array)} examples and {len(y)} labels."
-            )
-    return y
-
-
-def _batches(dataset, mask):
-    """Yields the batches of a dataset, in order."""
-    if mask is not None:
-        raise ValueError(
-            "`mask` goes with arrays. Let the dataset yield batches "
-            "(x, y, sample_weight), with weight zero for what is left out. "
-            f"Received: x of type {type(dataset).__name__} and y=None."
-        )
-    batches = dataset
-    if isinstance(dataset, keras.utils.PyDataset):
-        if dataset.num_batches is None:
-            raise ValueError(
-                "A dataset to measure must have an end. Received: a "
-                "PyDataset with num_batches=None."
-            )
-        batches = map(dataset.__getitem__, range(dataset.num_batches))
-    elif not hasattr(dataset, "__iter__") or hasattr(dataset, "shape"):
-        raise ValueError(
-            "Without `y`, `x` must be a dataset of (x, y) batches. "
-            f"Received: x of type {type(dataset).__name__} and y=None."
-        )
-    for batch in batches:
-        yield _unpacked(batch)
-
-
-def _unpacked(batch):
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
-    if y is None:
-        raise ValueError(
-            "The dataset must yield (x, y) batches. Received: a batch "
-            "without labels."
-        )
-    if isinstance(y, dict | tuple):
-        raise ValueError(
-            "The labels of a batch must be one array, those of the head that "
-            f"is measured. Received: labels of type {type(y).__name__}."
-        )
-    # A tf.data or torch tensor is foreign to the other backends.
-    x = keras.tree.map_structure(_to_native, x)
-    return x, _to_numpy(y), None if weights is None else _to_numpy(weights)
-
-
-def _to_native(array):
-    return array if ops.is_tensor(array) else np.asarray(array)
-
-
-def _to_numpy(array):
-    if ops.is_tensor(array):
-        return ops.convert_to_numpy(array)
-    return geometry.real_array(array, "Labels and masks")
-
-
-def _to_float_numpy(variable):
-    if keras.backend.standardize_dtype(variable.dtype) == "bfloat16":
-        variable = ops.cast(variable, "float32")
-    return ops.convert_to_numpy(variable)

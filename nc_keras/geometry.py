@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-_MOST_CLASSES = 2**31  # no array has a row for each of so many
+_MOST_CLASSES = 10**7  # more is rather a wrong number
 
 
 def simplex_etf(
@@ -135,10 +135,10 @@ def validate_num_classes(num_classes: int) -> int:
         value = operator.index(num_classes)
     except TypeError:
         value = None
-    if value is None or not 2 <= value < _MOST_CLASSES:
+    if value is None or not 2 <= value <= _MOST_CLASSES:
         raise ValueError(
             "`num_classes` must be an integer of at least 2: the geometry of "
-            f"one class is not defined; and less than {_MOST_CLASSES}. "
+            f"one class is not defined; and at most {_MOST_CLASSES:,}. "
             f"Received: num_classes={num_classes!r}."
         )
     return value

@@ -14,6 +14,9 @@ import numpy as np
 
 from nc_keras.blas import one_thread_for
 from nc_keras.features import FeatureExtractor
+from nc_keras.heads import Head
+from nc_keras.heads import find_head_or_none
+from nc_keras.heads import last_layer
 from nc_keras.labels import partial_labels
 from nc_keras.measurement import MEMORY
 from nc_keras.measurement import FeatureSource
@@ -275,7 +278,8 @@ class SeparationLaw:
         slope: Float, of the natural logarithm, for one layer.
         decay_ratio: Float, `rho = exp(slope)`, the factor from one layer to
             the next.
-        correlation: Float, Pearson's `r` of `log D_l` and `l`.
+        correlation: Float, Pearson's `r` of `log D_l` and `l`; NaN of two
+            layers, through which there is a line always.
     """
 
     slope: float
@@ -309,7 +313,8 @@ def separation_law(separations: Iterable[float]) -> SeparationLaw:
     logs = logs - logs.mean()
     slope = depth @ logs / (depth @ depth)
     size = np.sqrt((depth @ depth) * (logs @ logs))
-    correlation = depth @ logs / size if size else np.nan
+    is_fit = size and len(values) > 2
+    correlation = depth @ logs / size if is_fit else np.nan
     return SeparationLaw(float(slope), float(np.exp(slope)), float(correlation))
 
 
@@ -345,7 +350,7 @@ class Layerwise(dict):
     relu     64           2
     relu_1   32         0.5
     From layer to layer, separation changes by the factor 0.25:
-    slope of its logarithm = -1.386, Pearson's r = -1.
+    slope of its logarithm = -1.386 (of two layers: a line fits always).
     """
 
     def __init__(
@@ -379,14 +384,7 @@ class Layerwise(dict):
             numbers = [f"{values[tag]:.4g}" for tag in tags]
             rows.append([name, str(self.dims[name]), *numbers])
         lines = _aligned(rows)
-        if self.law is not None:
-            law = self.law
-            lines += [
-                f"From layer to layer, separation changes by the factor "
-                f"{law.decay_ratio:.4g}:",
-                f"slope of its logarithm = {law.slope:.4g}, "
-                f"Pearson's r = {law.correlation:.4g}.",
-            ]
+        lines += self._law_in_words()
         if self.pooling is not None:
             how = {"average": "their mean", "flatten": "all in one row"}
             lines.append(
@@ -394,6 +392,25 @@ class Layerwise(dict):
                 f'{how[self.pooling]} (pooling="{self.pooling}").'
             )
         return "\n".join(lines)
+
+    def _law_in_words(self):
+        law = self.law
+        if law is None:
+            return []
+        if len(self) < 2:
+            return ["One layer: the law of data separation needs more."]
+        if not np.isfinite(law.slope):
+            return ["No law of data separation: a value has no logarithm."]
+        fit = f", Pearson's r = {law.correlation:.4g}."
+        if len(self) == 2:
+            fit = " (of two layers: a line fits always)."
+        elif np.isnan(law.correlation):
+            fit = ": it is the same everywhere."
+        return [
+            f"From layer to layer, separation changes by the factor "
+            f"{law.decay_ratio:.4g}:",
+            f"slope of its logarithm = {law.slope:.4g}{fit}",
+        ]
 
 
 def stages(
@@ -434,7 +451,7 @@ def stages(
     >>> [layer.name for layer in stages(model)]
     ['flatten', 'dense']
     """
-    head = _head(model, head)
+    head = last_layer(model, head)
     steps = list(_steps(model, head)) if _is_graph(model) else []
     times = collections.Counter(id(step) for step, _ in steps)
     found, last, has_begun = [], None, False
@@ -471,15 +488,6 @@ def _distinct(names):
     return distinct
 
 
-def _head(model, head):
-    try:
-        return FeatureExtractor(model, head).head
-    except ValueError:
-        if head is not None or not model.built:
-            raise
-        return None
-
-
 def num_classes_of(model: keras.Model, head: Any = None) -> int | None:
     """The number of outputs of a model's head, or `None` without any.
 
@@ -487,10 +495,8 @@ def num_classes_of(model: keras.Model, head: Any = None) -> int | None:
         model: A built `keras.Model`.
         head: The head or its name, or `None` to find it.
     """
-    head = _head(model, head)
-    if head is None:
-        return None
-    return FeatureExtractor(model, head).kernel.shape[1]
+    found = Head(model, head) if head is not None else find_head_or_none(model)
+    return None if found is None else found.num_classes
 
 
 def _is_graph(model):
@@ -579,6 +585,19 @@ class _Layers:
 def _source(extractor, data, batch_size, memory, **choice):
     x, y = data if isinstance(data, tuple) else (data, None)
     return FeatureSource(_Layers(extractor), x, y, batch_size, memory, **choice)
+
+
+def tags_of(metrics: str | Iterable[str] | None) -> list[str]:
+    """The tags of what `layerwise` measures.
+
+    Args:
+        metrics: As in `layerwise`.
+
+    Raises:
+        ValueError: If one of them is not known, or needs a head.
+    """
+    has_separation, others = _select(metrics)
+    return [SEPARATION] * has_separation + [metric.tag for metric in others]
 
 
 def _select(metrics):

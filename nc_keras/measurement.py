@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.batches import NoExamplesError
+from nc_keras.batches import is_one_shot
 from nc_keras.features import FeatureExtractor
-from nc_keras.features import NoExamplesError
-from nc_keras.features import is_one_shot
 from nc_keras.metrics.gathering import Measurement
 from nc_keras.metrics.gathering import mean_feature
 from nc_keras.metrics.gathering import validate_head

@@ -17,8 +17,11 @@ def is_first_process() -> bool:
     `keras.distribution.DataParallel` over the devices of all.
     """
     distribution = keras.distribution.distribution()
-    if distribution is not None:
+    if hasattr(distribution, "data_shard_id"):
         return distribution.data_shard_id == 0
+    if distribution is not None and keras.backend.backend() == "jax":
+        # Keras before 3.15 does not say: the process counts its devices.
+        return importlib.import_module("jax").process_index() == 0
     return int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0)) == 0
 
 

@@ -44,6 +44,22 @@ _GROUPS = {
     "Out of distribution": _OOD,
     "Others": ("",),
 }
+# 0 for two classes, whose centred means are opposite; and where the rows of
+# the head are opposite too, as those of a sigmoid or of an ETF.
+_FIXED_FOR_TWO = (
+    "nc2_equinorm_means",
+    "nc2_equiangular_means",
+    "nc2_max_angle_means",
+    "nc2_etf_means",
+    "nc2_equiangular_weights",
+)
+_FIXED_IF_OPPOSITE = (
+    "nc2_equinorm_weights",
+    "nc2_max_angle_weights",
+    "nc2_etf_weights",
+    "nc3_duality",
+    "nc0",
+)
 _NOTES = {
     "nc1": "0: within / between, C-1 axes",
     "nc1_trace_ratio": "0: within / between, traces",
@@ -162,6 +178,13 @@ def report(
     - [Ben Ammar et al., 2024](https://arxiv.org/abs/2310.06823), for `nc5`
       and NECO.
     """
+    for name, data in (("train", train), ("test", test)):
+        if hasattr(data, "shape") or isinstance(data, dict):
+            raise ValueError(
+                f"`{name}` must be a tuple (x, y) of arrays, "
+                "`report(model, (x, y))`, or a dataset of (x, y) batches. "
+                f"Received: {name} of type {type(data).__name__}."
+            )
     extractor = FeatureExtractor(model, head, features, pooling)
     run = _Run(
         extractor,
@@ -433,8 +456,8 @@ class _Run:
         return {name: np.flatnonzero(self.counts[name]) for name in self.layers}
 
     def notes(self) -> list[str]:
-        """Which classes are missing."""
-        lines = []
+        """Which classes are missing, and what two classes cannot tell."""
+        lines = self._fixed()
         for name in self.layers:
             counts = self.counts[name]
             absent = np.flatnonzero(counts == 0)
@@ -445,6 +468,16 @@ class _Run:
                     f"example of {name}: {some}" + ", ..." * (len(absent) > 8)
                 )
         return lines
+
+    def _fixed(self):
+        layer = self.layers["train"]
+        if layer.num_classes > 2:
+            return []
+        tags, kernel = list(_FIXED_FOR_TWO), layer.kernel
+        if kernel is not None and np.allclose(kernel.sum(axis=0), 0):
+            tags += _FIXED_IF_OPPOSITE
+        text = f"0 by definition, of two classes: {', '.join(tags)}."
+        return textwrap.wrap(text, _WIDTH)
 
 
 class _Scores:

@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.heads import quantization
+from nc_keras.heads import to_float_numpy
 from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.etf_classifier import ETFClassifier
 from nc_keras.layers.rho import Rho
@@ -114,7 +116,8 @@ def weights_of(model: keras.Model) -> list[Weights]:
         List of `Weights`, in the order of the model.
 
     Raises:
-        ValueError: If the model is not built, has none, or one is not finite.
+        ValueError: If the model is not built, has none, or one is not finite
+            or quantised.
 
     Example:
 
@@ -343,10 +346,16 @@ def _children(layer) -> Iterator[keras.Layer]:
 
 
 def _kernel(layer):
+    mode = quantization(layer)
+    if mode is not None:
+        raise ValueError(
+            f"The weights of layer {layer.name!r} are quantised ({mode}): "
+            "codes, which are no weights. Look at them before "
+            "`model.quantize`. "
+            f"Received: a layer with quantization_mode={mode!r}."
+        )
     kernel = layer.kernel
-    if keras.backend.standardize_dtype(kernel.dtype) == "bfloat16":
-        kernel = ops.cast(kernel, "float32")
-    return ops.convert_to_numpy(kernel).astype("float64")
+    return to_float_numpy(kernel).astype("float64")
 
 
 def _matrix_of_equation(equation, kernel):

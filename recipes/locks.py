@@ -30,13 +30,17 @@ def hold(folder: pathlib.Path, patience: float = 2.0) -> Iterator[None]:
     try:
         lock.acquire(timeout=patience)
     except filelock.Timeout as error:
-        who = holder.read_text() if holder.exists() else "unknown"
+        is_file = holder.is_file() and not holder.is_symlink()
+        who = holder.read_text() if is_file else "unknown"
         raise OSError(
             f"Another process is training in {folder}: {who}. Wait for it, or "
             "stop it, or choose another folder with --output."
         ) from error
     try:
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        # A new file: a link of that name must not be followed.
+        holder.unlink(missing_ok=True)
+        with open(holder, "x") as file:
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
         yield
     finally:
         holder.unlink(missing_ok=True)

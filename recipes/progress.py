@@ -6,6 +6,8 @@ from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
 from rich.progress import TimeRemainingColumn
 
+from nc_keras.callbacks.schedule import is_measured
+
 
 class EpochProgress(keras.callbacks.Callback):
     """One progress bar for a whole training: epochs, loss, error, NC1.
@@ -37,7 +39,8 @@ class EpochProgress(keras.callbacks.Callback):
         self._progress.stop()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._nc1 = logs.get("nc1", self._nc1)
+        if is_measured(logs, "nc1"):
+            self._nc1 = logs["nc1"]
         self._progress.update(
             self._task,
             completed=epoch + 1,

@@ -90,7 +90,7 @@ def is_finished(folder: pathlib.Path) -> bool:
 def read_run(folder: pathlib.Path) -> dict | None:
     """Reads a run as the record has it, or `None` if it has no epoch."""
     path = folder / "run.json"
-    rows = read_json_lines(folder / "metrics.jsonl")
+    rows = read_json_lines(folder / "metrics.jsonl", every_epoch=True)
     if not path.exists() or not rows:
         return None
     measured = [row for row in rows if "nc1" in row]

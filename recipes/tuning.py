@@ -22,6 +22,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from nc_keras.callbacks.schedule import is_measured
 from recipes import training
 from recipes.cluster import Cluster
 from recipes.locks import is_held
@@ -217,7 +218,7 @@ class Reporter(keras.callbacks.Callback):
     """
 
     def on_epoch_end(self, epoch, logs=None):
-        if "nc1" in (logs or {}):
+        if is_measured(logs or {}, "nc1"):
             tune.report(
                 {
                     "epoch": epoch + 1,

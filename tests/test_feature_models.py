@@ -145,7 +145,7 @@ def test_layers_that_are_no_heads():
     model = sequential((12,), dense(4, name="hidden"), dense(name="top"))
     for layer in model.layers:
         layer.quantize("int8")
-    with pytest.raises(ValueError, match="that is not quantized.*'top'"):
+    with pytest.raises(ValueError, match="'top' .* is quantised"):
         FeatureExtractor(model, head="top")
     extractor = FeatureExtractor(model, features="hidden")
     features, _ = extractor(np.ones((10, 12)), np.arange(10))
@@ -490,3 +490,20 @@ def test_keras_hub_language_model(keras_hub, sentences):
     for arrays, labels in extractor.layer_batches(sentences, y, ignore_label=0):
         shapes = [array.shape for array in arrays]
         assert shapes == 2 * [(len(labels), 16)]
+
+
+def test_keras_hub_prepares_texts(keras_hub):
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] apple pear sea lake red".split()
+    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(
+        keras_hub.models.BertTokenizer(vocabulary=words), sequence_length=8
+    )
+    model = keras_hub.models.BertTextClassifier(
+        hub_backbone(keras_hub, "BertBackbone"),
+        num_classes=3,
+        preprocessor=preprocessor,
+    )
+    x = ["apple pear", "pear", "sea lake", "lake", "red", "red red"] * 3
+    y = np.array([0, 0, 1, 1, 2, 2] * 3)
+    decided = np.argmax(model.predict(x, verbose=0), axis=-1)
+    values = nc_keras.measure(model, x, y, batch_size=5)
+    assert values["accuracy"] == np.mean(decided == y)

@@ -442,7 +442,7 @@ def test_table(digits):
     assert lines[0].split() == ["layer", "D", *DEFAULT]
     assert lines[1].startswith("max_pooling2d") and lines[1].split()[1] == "6"
     assert "changes by the factor" in lines[3]
-    assert "Pearson's r = " in lines[4]
+    assert lines[4].endswith("(of two layers: a line fits always).")
     assert 'pooling="average"' in lines[5]
     assert len({len(line) for line in lines[:3]}) == 1
 
@@ -473,3 +473,19 @@ def test_all_metrics_without_a_head(digits):
     assert not {"nc3", "vci", "accuracy"} & set(values)
     # Arrays are in the result, but not in the table.
     assert "per_class" not in str(result)
+
+
+def test_few_layers_have_no_law(digits):
+    x, y = digits[0][:200], digits[1][:200]
+    model = nc_keras.models.MLP((8, 8, 1), 10, widths=(16, 8))
+    two = nc_keras.layerwise(model, x, y)
+    assert len(two) == 2 and two.law.decay_ratio > 0
+    assert np.isnan(two.law.correlation)
+    assert "(of two layers: a line fits always)" in str(two)
+    one = nc_keras.layerwise(model, x, y, layers=list(two)[:1])
+    assert "One layer: the law of data separation needs more." in str(one)
+    assert "nan" not in str(one) + str(two) and "Pearson" not in str(two)
+    model.compile("sgd", loss=nc_keras.losses.CE())
+    callback = nc_keras.callbacks.LayerwiseCollapse(x, y, layers=list(two)[:1])
+    logs = model.fit(x, y, verbose=0, callbacks=[callback]).history
+    assert np.isfinite([v for values in logs.values() for v in values]).all()

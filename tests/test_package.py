@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import nc_keras
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -43,3 +45,14 @@ def test_importing_takes_no_data_sets_or_plots_beyond_keras_own():
         "pandas",
         "scipy",
     }
+
+
+def test_functions_stand_for_the_modules_they_hide():
+    from nc_keras.layerwise import stages
+    from nc_keras.report import Report
+
+    assert nc_keras.layerwise.stages is stages
+    assert nc_keras.report.Report is Report
+    assert nc_keras.metrics.mse_decomposition.equivalent_decay
+    assert nc_keras.metrics.collapse_metrics.metrics_from_statistics
+    assert callable(nc_keras.layerwise) and callable(nc_keras.report)

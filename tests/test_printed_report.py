@@ -330,3 +330,29 @@ def test_errors(options, message, parts):
     arguments = {"test": test} | options
     with pytest.raises(ValueError, match=message):
         quiet(mlp(), train, **arguments)
+
+
+def test_report_and_measure_hint_at_each_other(digits):
+    x, y = digits[0][:100], digits[1][:100]
+    model = nc_keras.models.MLP((8, 8, 1), 10, widths=(8,))
+    with pytest.raises(ValueError, match=r"`report\(model, \(x, y\)\)`"):
+        nc_keras.report(model, x, y)
+    with pytest.raises(ValueError, match=r"`measure\(model, x, y\)`"):
+        nc_keras.measure(model, (x, y))
+
+
+def test_what_two_classes_cannot_tell(rng):
+    x, y = rng.normal(size=(40, 4)), np.arange(40) % 2
+    texts = []
+    for head in ("linear", "etf"):
+        model = nc_keras.models.MLP((4,), 2, widths=(8,), head=head)
+        values = nc_keras.report(model, (x, y), print_fn=texts.append)["train"]
+        _, _, tags = texts[-1].partition("0 by definition, of two classes:")
+        for tag in tags.replace(".", "").replace(",", " ").split():
+            if tag != "nc3_duality":  # 0, or 2 of a head turned round
+                assert abs(values[tag]) < 1e-6, tag
+    assert "nc3_duality" in texts[1].split("0 by definition")[1]
+    assert "nc3_duality" not in texts[0].split("0 by definition")[1]
+    three = nc_keras.models.MLP((4,), 3, widths=(8,))
+    nc_keras.report(three, (x, np.arange(40) % 3), print_fn=texts.append)
+    assert "by definition" not in texts[-1]

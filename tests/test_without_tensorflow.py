@@ -39,4 +39,4 @@ def test_a_recipe_with_its_panels_runs_without_tensorflow(backend, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "ce: at zero" in result.stdout
-    assert list((tmp_path / "ce-etf-0" / "train").glob("events.*"))
+    assert list((tmp_path / "ce-etf-0" / "nc_train").glob("events.*"))

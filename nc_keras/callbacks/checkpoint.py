@@ -1,5 +1,5 @@
 import functools
-import importlib.metadata
+import importlib
 import json
 import os
 import random
@@ -42,9 +42,10 @@ class Checkpoint(keras.callbacks.Callback):
     let a dataset shuffle by a seed and the epoch, beginning at
     `finished_epochs`.
 
-    A file is written after an epoch if the training goes on after it, all
-    weights are finite, and the writing costs no more than the share
-    `max_cost` of the time. What came after the last one is done again. The
+    A file is written before the next epoch begins, if all weights are finite,
+    and the writing costs no more than the share `max_cost` of the time. By
+    then callbacks such as `keras.callbacks.SwapEMAWeights` have put back the
+    weights that are trained. What came after the last file is done again. The
     files stay until `delete()`.
 
     Place it last in the list of callbacks, and say where to begin:
@@ -139,8 +140,15 @@ class Checkpoint(keras.callbacks.Callback):
                 f"Received: model {model.name!r}, which is not built."
             )
         self._refuse_another(model)
-        arrays = self._snapshot.arrays
-        for variable, value in zip(_variables(model), arrays, strict=False):
+        variables, arrays = _variables(model), self._snapshot.arrays
+        if [v.shape for v in arrays] != [tuple(v.shape) for v in variables]:
+            raise ValueError(
+                f"The checkpoint in {self._directory.directory} has other "
+                "arrays than its record says. Delete it to begin anew. "
+                f"Received: {len(arrays)} arrays for {len(variables)} "
+                "variables, or others of their shapes."
+            )
+        for variable, value in zip(variables, arrays, strict=True):
             variable.assign(value)
 
     def delete(self) -> None:
@@ -152,6 +160,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._history = {"epoch": [], "history": {}}
         self._resumes = self._snapshot is not None
+        self._is_due = False
         self.restore(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -164,14 +173,17 @@ class Checkpoint(keras.callbacks.Callback):
         if self._saved_at is None:
             self._saved_at = time.perf_counter()
             self._cost = 0.0
+        # Not at the end of the epoch before: weights may be swapped there,
+        # for those that are to be measured and kept, and swapped back now.
+        if self._is_due:
+            self._save(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
         self._history["epoch"].append(epoch)
         for key, value in (logs or {}).items():
             self._history["history"].setdefault(key, []).append(value)
-        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
-        if not last and self._is_due() and is_first_process():
-            self._save(epoch + 1)
+        since = time.perf_counter() - self._saved_at
+        self._is_due = since * self.max_cost >= self._cost
 
     def on_train_end(self, logs=None):
         self._saved_at = None
@@ -179,11 +191,10 @@ class Checkpoint(keras.callbacks.Callback):
     def _forget(self):
         vars(self).pop("_snapshot", None)
 
-    def _is_due(self):
-        since = time.perf_counter() - self._saved_at
-        return since * self.max_cost >= self._cost
-
     def _save(self, epoch):
+        self._is_due = False
+        if not is_first_process():
+            return
         begin = time.perf_counter()
         arrays = [_to_numpy(variable) for variable in _variables(self.model)]
         if not all(np.isfinite(array).all() for array in arrays):
@@ -317,8 +328,6 @@ def _set_state(callback, state):
         setattr(callback, name, value)
 
 
-def _version(distribution):
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+def _version(backend):
+    # Not that of the distribution: `tensorflow-cpu` is a tensorflow, too.
+    return importlib.import_module(backend).__version__

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from nc_keras.callbacks.schedule import UNMEASURED
+from nc_keras.callbacks.schedule import loss_of
 from nc_keras.callbacks.schedule import measured_epochs
 from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.writers.files import writable_directory
@@ -56,6 +58,7 @@ class EpochObserver(keras.callbacks.Callback):
         self.log_dir = log_dir
         self._writer = None
         self._measured = frozenset()
+        self._keys = None
 
     def observe(self, epoch: int) -> dict[str, float]:
         """Returns what `logs` get at the end of an epoch, counted from 1."""
@@ -73,18 +76,20 @@ class EpochObserver(keras.callbacks.Callback):
 
     def is_measured(self, epoch: int) -> bool:
         """Whether an epoch, counted from 1, is observed."""
-        return epoch in self._measured
+        return epoch in self._measured or self._keys is None
 
     def get_state(self) -> dict:
-        """What `Checkpoint` keeps: nothing; what was written is on disk."""
+        """What `Checkpoint` keeps; what was written is then on the disk."""
         if self._writer is not None:
             self._writer.sync()
-        return {}
+        return {"keys": self._keys}
 
     def set_state(self, state: dict) -> None:
         """Goes on where `get_state()` was called."""
+        self._keys = state.get("keys")
 
     def on_train_begin(self, logs=None):
+        self._keys = None
         self._measured = measured_epochs(self.epochs, self.params["epochs"])
         self._close()
 
@@ -99,13 +104,16 @@ class EpochObserver(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         # What diverged is for `TerminateOnNonFinite` to tell.
-        diverged = not math.isfinite(logs.get("loss", 0.0))
+        diverged = not math.isfinite(loss_of(logs))
+        logs.update(dict.fromkeys(self._keys or (), UNMEASURED))
         if not self.is_measured(epoch + 1) or (
             diverged and self.model.stop_training
         ):
             return
         try:
-            logs.update(self.observe(epoch + 1))
+            values = self.observe(epoch + 1)
+            self._keys = list(values)
+            logs.update(values)
         except NonFiniteError as error:
             print(f"Epoch {epoch + 1}: training stops. {error}")
             self.model.stop_training = True

@@ -3,11 +3,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
-from nc_keras.layerwise import DEFAULT
 from nc_keras.layerwise import alignment
 from nc_keras.layerwise import layers_extractor
 from nc_keras.layerwise import layerwise_of
 from nc_keras.layerwise import num_classes_of
+from nc_keras.layerwise import tags_of
 from nc_keras.measurement import MEMORY
 from nc_keras.weights import weights_of
 
@@ -32,12 +32,14 @@ class LayerwiseCollapse(EpochObserver):
         head: As in `nc_keras.layerwise`.
         pooling: As in `nc_keras.layerwise`.
         batch_size: As in `nc_keras.layerwise`.
-        metrics: As in `nc_keras.layerwise`.
+        metrics: As in `nc_keras.layerwise`, but for those of one value per
+            class: `logs` hold numbers, and `"all"` leaves them out.
         memory: As in `nc_keras.layerwise`.
 
     Raises:
-        ValueError: In training, if the layers cannot be found, or the data
-            are invalid.
+        ValueError: If `metrics` are not known, need a head, or have one
+            value per class; and, in training, if the layers cannot be found,
+            or the data are invalid.
 
     Example:
 
@@ -76,12 +78,10 @@ class LayerwiseCollapse(EpochObserver):
         self.head = head
         self.pooling = pooling
         self.batch_size = batch_size
-        self.metrics = metrics
+        self.metrics = _tags(metrics)
         self.memory = memory
         self._extractor = None
-        tags = DEFAULT if metrics is None else metrics
-        tags = [tags] if isinstance(tags, str) else [*tags]
-        charts = {tag: [f"^{tag}/"] for tag in (*tags, "alignment")}
+        charts = {tag: [f"^{tag}/"] for tag in (*self.metrics, "alignment")}
         self.panels = {"Layers: neural collapse inside the network": charts}
 
     def observe(self, epoch: int) -> dict[str, float]:
@@ -104,7 +104,7 @@ class LayerwiseCollapse(EpochObserver):
             for tag, value in found.items()
         }
         values |= self._alignments(result)
-        if result.law is not None:
+        if result.law is not None and len(result) > 1:
             values["separation_decay_ratio"] = result.law.decay_ratio
         self.scalars(epoch, values)
         return values
@@ -121,3 +121,16 @@ class LayerwiseCollapse(EpochObserver):
             if after.matrix.shape[1] == means.shape[1]:
                 found[f"alignment/{name}"] = alignment(means, after.matrix)
         return found
+
+
+def _tags(metrics):
+    """The tags to log: those of one number for each layer."""
+    tags = tags_of(metrics)
+    wide = [tag for tag in tags if tag.startswith("per_class_")]
+    if wide and metrics != "all":
+        raise ValueError(
+            "`logs` hold numbers, so that metrics of one value per class "
+            "cannot be logged; `nc_keras.layerwise` measures them. "
+            f"Received: metrics with {wide}."
+        )
+    return [tag for tag in tags if tag not in wide]

@@ -10,9 +10,11 @@ from keras import ops
 
 from nc_keras.callbacks.neural_collapse import NeuralCollapse
 from nc_keras.callbacks.neural_collapse import log_key
+from nc_keras.callbacks.neural_collapse import validate_metrics
 from nc_keras.callbacks.panels import MSE_PANELS
 from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
+from nc_keras.callbacks.schedule import measured_only
 from nc_keras.callbacks.terminal_phase import TerminalPhase
 from nc_keras.measurement import MEMORY
 from nc_keras.metrics.registry import METRICS
@@ -27,7 +29,7 @@ class NCTensorBoard(NeuralCollapse):
     Does all that `NeuralCollapse` and `TerminalPhase` do, and writes, with
     the `tensorboard` package alone and on every backend:
 
-    * `log_dir/train` and `log_dir/validation`: the scalars `nc/<tag>`,
+    * `log_dir/nc_train` and `log_dir/nc_validation`: the scalars `nc/<tag>`,
       `loss`, `error` (as measured, in inference mode), `learning_rate` and
       `terminal_phase`, with the number of finished epochs as step, and
       `running/<tag>` where `RunningCollapse` comes before; the parts of the
@@ -39,7 +41,11 @@ class NCTensorBoard(NeuralCollapse):
     * `log_dir`: the layout of the panels on the page *Custom Scalars*, and
       the settings of the run for the page *HParams*.
     * `log_dir/metrics.jsonl`: the `logs` of every epoch, one JSON object a
-      line.
+      line, without what was not measured in that epoch.
+
+    `keras.callbacks.TensorBoard` may write to the same `log_dir`: its runs,
+    `train` and `validation`, are others. (Of two files of one run that grow
+    at the same time TensorBoard's classic loader would read one.)
 
     Everything is on disk at the end of each epoch. A training that resumes in
     the same `log_dir` at a later epoch continues the curves where they were.
@@ -81,7 +87,7 @@ class NCTensorBoard(NeuralCollapse):
     >>> panels = nc_keras.callbacks.NCTensorBoard(log_dir, x, y)
     >>> _ = model.fit(x, y, epochs=2, callbacks=[panels], verbose=0)
     >>> sorted(os.listdir(log_dir))[-2:]
-    ['metrics.jsonl', 'train']
+    ['metrics.jsonl', 'nc_train']
     """
 
     def __init__(
@@ -106,8 +112,7 @@ class NCTensorBoard(NeuralCollapse):
     ):
         if metrics is not None:
             # The terminal phase is told by the accuracy.
-            metrics = [metrics] if isinstance(metrics, str) else metrics
-            metrics = [*metrics, "accuracy"]
+            metrics = [*validate_metrics(metrics), "accuracy"]
         super().__init__(
             x,
             y,
@@ -184,9 +189,10 @@ class NCTensorBoard(NeuralCollapse):
             self._find_features()
             self._run_writer.hparams(str(self.log_dir), self._settings())
             self._has_settings = True
-        self._write_scalars(step, logs)
-        self._rows.write({"epoch": step, **logs})
-        if any(log_key(tag) in logs for tag in METRICS):
+        measured = measured_only(logs)
+        self._write_scalars(step, measured)
+        self._rows.write({"epoch": step} | measured)
+        if any(log_key(tag) in measured for tag in METRICS):
             self._last_measured = step
             if step >= self._next_image:
                 self._write_geometry(step)
@@ -203,15 +209,16 @@ class NCTensorBoard(NeuralCollapse):
 
     def _open(self, first_epoch):
         self._rows = JSONLinesWriter(
-            self.log_dir / "metrics.jsonl", first_epoch
+            self.log_dir / "metrics.jsonl", first_epoch, every_epoch=True
         )
         earlier = self._rows.earlier
         self.terminal_phase.epoch = next(
-            (row["epoch"] for row in earlier if row["terminal_phase"]), None
+            (row["epoch"] for row in earlier if row.get("terminal_phase")),
+            None,
         )
-        runs = {"": "train"}
+        runs = {"": "nc_train"}
         if self.validation_data is not None:
-            runs["val_"] = "validation"
+            runs["val_"] = "nc_validation"
         self._writers = {
             prefix: TensorBoardWriter(
                 writable_directory(self.log_dir / run), first_epoch

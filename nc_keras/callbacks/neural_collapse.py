@@ -6,9 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.batches import is_one_shot
+from nc_keras.batches import labels_of
+from nc_keras.batches import refuse_endless
+from nc_keras.batches import validate_lengths
+from nc_keras.callbacks.schedule import UNMEASURED
+from nc_keras.callbacks.schedule import loss_of
 from nc_keras.callbacks.schedule import measured_epochs
 from nc_keras.features import FeatureExtractor
-from nc_keras.features import validate_lengths
 from nc_keras.labels import class_labels
 from nc_keras.measurement import MEMORY
 from nc_keras.measurement import FeatureSource
@@ -38,8 +43,13 @@ class NeuralCollapse(keras.callbacks.Callback):
     The accuracy of this measurement is `"nc_accuracy"`, since `"accuracy"` is
     the running mean that Keras logs.
 
-    `CSVLogger` takes its columns from the first epoch it sees: a list of
-    epochs should hold that one.
+    In epochs that the schedule leaves out the values are NaN, so that all
+    columns are of equal length, and a name such as `"{nc1:.3f}.keras"` can be
+    made. The first epoch is measured whatever the schedule says: there other
+    callbacks take their columns and the value to be bettered. To
+    `EarlyStopping` and `ReduceLROnPlateau` NaN is an epoch without
+    improvement; `nc_keras.callbacks.only_measured` lets their patience count
+    measurements.
 
     When the loss or a feature is NaN or infinite, training stops, and says
     so; `TerminateOnNonFinite` stops at the very step.
@@ -51,12 +61,14 @@ class NeuralCollapse(keras.callbacks.Callback):
             `ncc_accuracy` refer to the class means of the training data.
         epochs: Which epochs are measured: an integer `k` for the first, the
             last and every k-th; `"log"` for the papers' 50 log-spaced ones;
-            or a list of epochs, counted from 1. Defaults to `1`.
+            or a list of epochs, counted from 1, to which the first is added.
+            Defaults to `1`.
         head: As in `nc_keras.measure`.
         batch_size: Integer, for arrays. Defaults to `256`.
         missing: As in `nc_keras.metrics.collapse_metrics`.
         metrics: As in `nc_keras.metrics.collapse_metrics`, but for those of
-            one value a class: `logs` hold numbers.
+            one value per class: `logs` hold numbers, and `"all"` leaves them
+            out.
         memory: As in `nc_keras.measure`.
         ignore_label: As in `nc_keras.measure`.
         across_processes: As in `nc_keras.measure`: whether all data here are
@@ -101,7 +113,7 @@ class NeuralCollapse(keras.callbacks.Callback):
     ):
         super().__init__()
         measured_epochs(epochs, epochs=1)
-        self.metrics = _validate_metrics(metrics)
+        self.metrics = validate_metrics(metrics)
         self.memory = memory
         self.ignore_label = ignore_label
         self.across_processes = across_processes
@@ -116,9 +128,11 @@ class NeuralCollapse(keras.callbacks.Callback):
         self.train_means = None
         self.layers = {}
         self._extractor = None
+        self._keys = None
 
     def on_train_begin(self, logs=None):
         epochs = self.params["epochs"]
+        self._keys = None
         self._measured = measured_epochs(self.epochs, epochs)
         if min(self._measured) > epochs:
             raise ValueError(
@@ -132,7 +146,17 @@ class NeuralCollapse(keras.callbacks.Callback):
         for name, (x, y) in self._data().items():
             if y is not None and not self.across_processes:
                 with _about(name):
+                    y = labels_of(y, self._name_of_head())
                     self._validate_labels(validate_lengths(x, y))
+            if y is None:
+                refuse_endless(x)
+            if y is None and is_one_shot(x):
+                raise ValueError(
+                    f"The {name} data can be iterated only once, and are "
+                    "measured again and again. Pass arrays, or a dataset that "
+                    "starts anew. "
+                    f"Received: an iterator of type {type(x).__name__}."
+                )
 
     def get_state(self) -> dict:
         """What `Checkpoint` keeps: the last measurement."""
@@ -140,11 +164,16 @@ class NeuralCollapse(keras.callbacks.Callback):
             prefix: {name: getattr(layer, name) for name in _KEPT}
             for prefix, layer in self.layers.items()
         }
-        return {"train_means": self.train_means, "layers": layers}
+        return {
+            "train_means": self.train_means,
+            "layers": layers,
+            "keys": self._keys,
+        }
 
     def set_state(self, state: dict) -> None:
         """Goes on where `get_state()` was called."""
         self.train_means = state["train_means"]
+        self._keys = state.get("keys")
         self.layers = {
             prefix: LastLayer(**values)
             for prefix, values in state["layers"].items()
@@ -152,13 +181,17 @@ class NeuralCollapse(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
-        loss = logs.get("loss", 0.0)
-        if epoch + 1 not in self._measured and math.isfinite(loss):
+        loss = loss_of(logs)
+        logs.update(dict.fromkeys(self._keys or (), UNMEASURED))
+        is_due = self._keys is None or epoch + 1 in self._measured
+        if not is_due and math.isfinite(loss):
             return
         try:
             if not math.isfinite(loss):
                 raise NonFiniteError(f"The loss is {loss}.")
-            logs.update(self.measure())
+            values = self.measure()
+            self._keys = list(values)
+            logs.update(values)
         except NonFiniteError as error:
             # Another callback that stopped here knows the very step.
             if not self.model.stop_training:
@@ -215,6 +248,9 @@ class NeuralCollapse(keras.callbacks.Callback):
             y = y[y != self.ignore_label]
         labels, classes = class_labels(y, classes)
         present_classes(np.bincount(labels, minlength=classes), self.missing)
+
+    def _name_of_head(self):
+        return self._extractor.head.name if self._extractor else None
 
     def _find_features(self):
         if self._extractor is None or self._extractor.model is not self.model:
@@ -274,15 +310,17 @@ def _decay_of_head(model, head, decay):
     return 0.0 if not trained or not decay else None
 
 
-def _validate_metrics(metrics):
+def validate_metrics(metrics):
     if metrics is None:
         return None
-    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     fit = [
         tag
         for tag, m in METRICS.items()
         if not m.per_class and "ood" not in m.needs
     ]
+    if isinstance(metrics, str):
+        metrics = fit if metrics == "all" else [metrics]
+    metrics = list(metrics)
     unfit = [tag for tag in metrics if tag not in fit]
     if unfit or not metrics:
         raise ValueError(

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.features import FeatureExtractor
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
 from nc_keras.metrics.running_statistics import RunningStatistics
@@ -25,7 +26,8 @@ class RunningCollapse(keras.callbacks.Callback):
     `nc_keras.metrics.RunningStatistics`; that the means of the epoch are
     those of its middle remains. With small learning rates, and without such
     layers, they agree with `NeuralCollapse`. What needs the examples again
-    (`nc4`, `accuracy`) is not among them.
+    (`nc4`, `accuracy`) is not among them. After an epoch that lacks a class
+    they are NaN.
 
     Args:
         head: As in `nc_keras.measure`.
@@ -63,15 +65,17 @@ class RunningCollapse(keras.callbacks.Callback):
         with strategy.scope() if strategy else contextlib.nullcontext():
             self._metric = RunningStatistics(classes, dim)
         self._means = self._statistics = None
+        self._keys = ()
         self._attach(model, self._extractor.head)
 
     def get_state(self) -> dict:
         """What `Checkpoint` keeps: the class means of the last epoch."""
-        return {"means": self._means}
+        return {"means": self._means, "keys": self._keys}
 
     def set_state(self, state: dict) -> None:
         """Goes on where `get_state()` was called."""
         self._means = state["means"]
+        self._keys = state.get("keys", ())
 
     def on_epoch_begin(self, epoch, logs=None):
         self._statistics = None
@@ -85,12 +89,15 @@ class RunningCollapse(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         self._gather()
+        logs.update(dict.fromkeys(self._keys, UNMEASURED))
         statistics = self._statistics
         if statistics is None or not statistics.counts.all():
             return
         self._means = statistics.means.astype("float32")
         values = metrics_from_statistics(statistics, self._extractor.kernel)
-        logs.update({f"running_{tag}": v for tag, v in values.items()})
+        values = {f"running_{tag}": value for tag, value in values.items()}
+        self._keys = list(values)
+        logs.update(values)
 
     def on_train_end(self, logs=None):
         self._undo.close()

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import measured_epochs
 from nc_keras.features import FeatureExtractor
 from nc_keras.measurement import FeatureSource
@@ -17,6 +18,8 @@ from nc_keras.theory import central_path
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
 from nc_keras.writers.tensorboard import TensorBoardWriter
+
+_KEYS = ("snr_min", "snr_max", "snr_ratio")
 
 
 class SignalToNoise(keras.callbacks.Callback):
@@ -159,7 +162,9 @@ class SignalToNoise(keras.callbacks.Callback):
         passed = (steps - self._steps) * self._learning_rate()
         self._clock[epoch + 1] = self._clock[epoch] + passed
         self._steps = steps
-        logs.update(self._record(epoch + 1, epoch + 1 in self._wanted))
+        logs.update(dict.fromkeys(_KEYS, UNMEASURED))
+        is_due = epoch + 1 in self._wanted or max(self._measured, default=0) < 1
+        logs.update(self._record(epoch + 1, is_due))
 
     def on_train_end(self, logs=None):
         if self._writer is not None:
@@ -187,7 +192,7 @@ class SignalToNoise(keras.callbacks.Callback):
             values = self._measured[epoch] = self._values_or_nan(epoch)
             low, high = float(values.min()), float(values.max())
             ratio = high / low if low else np.inf
-            found = {"snr_min": low, "snr_max": high, "snr_ratio": ratio}
+            found = dict(zip(_KEYS, (low, high, ratio), strict=True))
             for number, value in enumerate(values.tolist(), start=1):
                 row[f"snr_{number}"] = value
         if self._rows is not None:

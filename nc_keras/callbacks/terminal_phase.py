@@ -1,8 +1,10 @@
 import warnings
 
 import keras
+import numpy as np
 
 from nc_keras.callbacks.neural_collapse import log_key
+from nc_keras.callbacks.schedule import is_measured
 
 _ACCURACIES = (
     log_key("accuracy"),
@@ -120,10 +122,17 @@ class TerminalPhase(keras.callbacks.Callback):
     def _accuracy(self, logs):
         if self._key is None:
             self._key = next((key for key in _ACCURACIES if key in logs), None)
-        if self._key in logs:
+        accuracy = logs.get(self._key)
+        if np.ndim(accuracy):
+            raise ValueError(
+                "`TerminalPhase` needs one number, the training accuracy. "
+                f"Received: monitor={self._key!r}, in logs "
+                f"{np.ndim(accuracy)}-dimensional."
+            )
+        if accuracy is not None and is_measured(logs, self._key):
             self._judged = True
-            return logs[self._key]
-        if self._key != log_key("accuracy"):
+            return accuracy
+        if accuracy is None and self._key != log_key("accuracy"):
             raise ValueError(
                 "`TerminalPhase` needs the training accuracy. Compile the "
                 'model with `metrics=["accuracy"]`, or place this callback '

@@ -1,11 +1,13 @@
 import math
 import os
 import pathlib
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.labels import class_labels
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.files import writable_directory
 
@@ -20,6 +22,9 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         checkpoint: Path of a `.keras` or `.weights.h5` file, or `None`. It is
             replaced, atomically, after each epoch whose losses and resulting
             weights are all finite.
+        y: The labels of the training, an array, or `None`. They are looked at
+            when the loss is NaN: the losses of `nc_keras` are, for a label
+            that names no class. The message then says what is wrong.
 
     Attributes:
         failed_at: Tuple `(epoch, step)`, both counted from 1, or `None`.
@@ -43,7 +48,9 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
     # Keras then calls `on_train_batch_end` from a thread of its own.
     async_safe = True
 
-    def __init__(self, checkpoint: str | os.PathLike | None = None):
+    def __init__(
+        self, checkpoint: str | os.PathLike | None = None, y: Any = None
+    ):
         super().__init__()
         if checkpoint is not None and not str(checkpoint).endswith(
             (".keras", ".weights.h5")
@@ -53,6 +60,7 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
                 f"Received: checkpoint={str(checkpoint)!r}."
             )
         self.checkpoint = checkpoint
+        self.y = y
 
     def on_train_begin(self, logs=None):
         if self.checkpoint:
@@ -105,7 +113,15 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         elif not self.checkpoint:
             kept = "No checkpoint was asked for."
         where = f"Epoch {epoch}" + (f", step {step}" if step else "")
-        print(f"{where}: training stops, the loss is {self._loss}. {kept}")
+        text = f"{where}: training stops, the loss is {self._loss}. {kept}"
+        print(" ".join([text, *self._cause()]))
+
+    def _cause(self):
+        """What is wrong with the labels, if they are known."""
+        outputs = getattr(self.model, "outputs", None) or []
+        if self.y is None or len(outputs) != 1 or math.isinf(self._loss):
+            return []
+        return wrong_labels(self.y, outputs[0].shape[-1])
 
     def _all_finite(self):
         return all(
@@ -118,3 +134,48 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         if str(self.checkpoint).endswith(".weights.h5"):
             save = self.model.save_weights
         replace_atomically(self.checkpoint, save)
+
+
+def wrong_labels(y: Any, num_classes: int) -> list[str]:
+    """Says what is wrong with labels, or nothing if they name classes.
+
+    Args:
+        y: Array of labels.
+        num_classes: Integer, the outputs of the model.
+
+    Example:
+
+    >>> from nc_keras.callbacks.terminate_on_non_finite import wrong_labels
+    >>> wrong_labels([1, 2, 3, 3], 3)
+    ['The labels are counted from 1: pass `y - 1`.']
+    """
+    y = ops.convert_to_numpy(y)
+    if y.ndim > 1 and y.shape[-1] in (1, num_classes):
+        y = y.reshape(-1, y.shape[-1])
+    else:
+        y = y.reshape(-1)  # of tokens
+    if np.issubdtype(y.dtype, np.floating) and (y == np.round(y)).all():
+        y = y.astype("int64")
+    try:
+        class_labels(y, num_classes)
+    except ValueError as error:
+        return [_known_mistake(y, num_classes) or str(error)]
+    return []
+
+
+def _known_mistake(y, num_classes):
+    if y.shape[1:] == (num_classes,):
+        if ((y == 0) | (y == 1)).all() and (y.sum(1) != 1).any():
+            return (
+                "The labels are multi-hot, of several classes or none per "
+                "example; neural collapse is of one class per example."
+            )
+        if (y >= 0).all() and np.allclose(y.sum(1), 1, atol=1e-3):
+            return (
+                "The labels are soft targets; the losses of nc_keras take "
+                "classes. Use `keras.losses.CategoricalCrossentropy("
+                "from_logits=True)`."
+            )
+    elif y.min() == 1 and y.max() == num_classes:
+        return "The labels are counted from 1: pass `y - 1`."
+    return None

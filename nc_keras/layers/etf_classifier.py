@@ -64,6 +64,14 @@ class ETFClassifier(keras.layers.Layer):
         rotate: bool = True,
         **kwargs: Any,
     ):
+        activation = kwargs.pop("activation", None)
+        if keras.activations.get(activation) is not keras.activations.linear:
+            raise ValueError(
+                "`ETFClassifier` has no activation: the losses take raw "
+                "outputs. For probabilities put a `keras.layers.Softmax()` "
+                "after it, and compile with a loss of probabilities. "
+                f"Received: activation={activation!r}."
+            )
         super().__init__(**kwargs)
         if not scale > 0:
             raise ValueError(

@@ -27,7 +27,9 @@ class WeightNormalization(keras.layers.Wrapper):
     filter, or one for the whole kernel. The wrapped layer's own kernel
     variable is `v`, and `g` starts as `||v||`: right after wrapping, the
     layer computes what it computed before. The gradient with respect to each
-    `v` is orthogonal to it.
+    `v` is orthogonal to it. With LoRA on the wrapped layer `v` is its kernel
+    with what LoRA adds; `model.quantize` quantises `g v / ||v||`, after which
+    `g` has no effect.
 
     Args:
         layer: A `Dense` layer or a convolution (1D to 3D, transposed or
@@ -79,6 +81,9 @@ class WeightNormalization(keras.layers.Wrapper):
             )
         self.per = per
         self.length = length
+        # Keras quantises the layer itself, which does not know of `g`.
+        self._quantize_layer = layer.quantize
+        layer.quantize = self._quantize
         self._axes = next(
             (
                 axes
@@ -114,6 +119,8 @@ class WeightNormalization(keras.layers.Wrapper):
     @property
     def kernel(self) -> Any:
         """`g v / ||v||`, in the shape of the wrapped layer's kernel."""
+        if self._has_codes:
+            return self.layer.kernel
         v = ops.cast(self.layer.kernel, self.g.dtype)
         return ops.multiply(v, self.g / self._lengths(v))
 
@@ -125,8 +132,10 @@ class WeightNormalization(keras.layers.Wrapper):
     def call(self, inputs, **kwargs):
         # The scope gives the layer another kernel without assigning to it, so
         # that gradients flow through to v and g on every backend.
+        if self._has_codes:
+            return self.layer(inputs, **kwargs)
         variables = [(v, v.value) for v in self.layer.variables]
-        kernel = (self.layer.kernel, self.kernel)
+        kernel = (self._variable, self._kernel_of_variable())
         scope = keras.StatelessScope([*variables, kernel], collect_losses=True)
         with scope:
             outputs = self.layer(inputs, **kwargs)
@@ -141,6 +150,35 @@ class WeightNormalization(keras.layers.Wrapper):
         config = super().get_config()
         config.update(per=self.per, length=self.length)
         return config
+
+    @property
+    def _has_codes(self):
+        mode = getattr(self.layer, "quantization_mode", None)
+        return mode not in (None, "float8")
+
+    @property
+    def _variable(self):
+        """The kernel without what LoRA adds to it."""
+        kernel = getattr(self.layer, "_kernel", None)
+        return self.layer.kernel if kernel is None else kernel
+
+    def _kernel_of_variable(self):
+        """What the variable must be for the layer to have this kernel."""
+        if not getattr(self.layer, "lora_enabled", False):
+            return self.kernel
+        added = ops.subtract(self.layer.kernel, self._variable)
+        return ops.subtract(self.kernel, ops.cast(added, self.g.dtype))
+
+    def _quantize(self, mode=None, *args, **kwargs):
+        """Quantises the normalised kernel, which the layer has from then on."""
+        if mode == "float8":
+            raise NotImplementedError(
+                "A weight-normalised layer cannot be trained in float8: its "
+                "kernel is made at each step. Received: mode='float8'."
+            )
+        if self.built and not self._has_codes:
+            self._variable.assign(self._kernel_of_variable())
+        return self._quantize_layer(mode, *args, **kwargs)
 
     def _initial_lengths(self, shape, dtype=None):
         if self.length is None:

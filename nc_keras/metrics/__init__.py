@@ -26,6 +26,7 @@ from nc_keras.metrics.registry import METRICS
 from nc_keras.metrics.registry import Metric
 from nc_keras.metrics.registry import metric
 from nc_keras.metrics.running_statistics import RunningStatistics
+from nc_keras.namesakes import stand_for_module
 
 __all__ = [
     "METRICS",
@@ -56,3 +57,4 @@ __all__ = [
     "subspace",
     "vci",
 ]
+stand_for_module(collapse_metrics, mse_decomposition)

@@ -30,8 +30,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.batches import is_one_shot
 from nc_keras.features import FeatureExtractor
-from nc_keras.features import is_one_shot
 from nc_keras.labels import partial_labels
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.weight_normalization import WeightNormalization

@@ -1,19 +1,24 @@
 """Snapshots of a training, each one file, of which the newest are kept."""
 
 import dataclasses
+import io
 import json
+import math
 import os
 import pathlib
+import re
 import zipfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.files import writable_directory
 
 _RECORD = "record"
+_NAME = re.compile(r"epoch-(\d+)\.npz")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +63,8 @@ class SnapshotDirectory:
     @property
     def paths(self) -> list[pathlib.Path]:
         """The files, the oldest first."""
-        return sorted(self.directory.glob("epoch-*.npz"))
+        paths = self.directory.glob("epoch-*.npz")
+        return sorted(filter(_epoch, paths), key=_epoch)
 
     def save(self, snapshot: Snapshot) -> None:
         """Writes a snapshot, and deletes those that are not kept.
@@ -80,11 +86,9 @@ class SnapshotDirectory:
         for path in reversed(self.paths):
             try:
                 return _read(path)
-            # Cut or flipped bytes surface as any of these.
-            except (
-                *(OSError, ValueError, KeyError, TypeError, EOFError),
-                *(zipfile.BadZipFile, NotImplementedError, OverflowError),
-            ) as error:
+            # Damaged bytes surface as anything: RuntimeError ("encrypted"),
+            # zlib.error, MemoryError and what else zipfile and NumPy raise.
+            except Exception as error:
                 print(f"{path} is damaged and is not used: {error}")
         return None
 
@@ -100,6 +104,8 @@ def _write(path, snapshot):
     arrays = list(snapshot.arrays)
 
     def pack(value):
+        if ops.is_tensor(value):  # logs hold them, of metrics per class
+            value = ops.convert_to_numpy(value)
         if isinstance(value, np.generic):
             return value.item()
         if not isinstance(value, np.ndarray):
@@ -111,21 +117,75 @@ def _write(path, snapshot):
         return {"__array__": len(arrays) - 1}
 
     record = {"epoch": snapshot.epoch, "count": len(arrays)}
-    text = json.dumps(record | {"state": snapshot.record}, default=pack)
+    record["state"] = json.loads(json.dumps(snapshot.record, default=pack))
+    record["arrays"] = list(map(_description, arrays))
+    text = json.dumps(record)
     entries = {f"{index:06d}": array for index, array in enumerate(arrays)}
     np.savez(path, **entries, **{_RECORD: np.array(text)})
 
 
 def _read(path):
-    # NumPy leaves a file open that turns out to be none of its own.
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
-        entries = {name: content[name] for name in content.files}
+    entries = _entries(path)
 
     def unpack(value):
         if value.keys() == {"__array__"}:
-            return entries[f"{value['__array__']:06d}"]
+            return arrays[value["__array__"]]
         return value
 
-    record = json.loads(str(entries[_RECORD]), object_hook=unpack)
-    arrays = [entries[f"{index:06d}"] for index in range(record["count"])]
-    return Snapshot(record["epoch"], arrays, record["state"])
+    text = str(entries.pop(_RECORD))
+    arrays = [entries.pop(f"{index:06d}") for index in range(len(entries))]
+    record = json.loads(text, object_hook=unpack)
+    expected = record.get("arrays", list(map(_description, arrays)))
+    if list(map(_description, arrays)) != expected:
+        raise ValueError("its arrays are not those that were written")
+    if record["epoch"] != _epoch(path):
+        raise ValueError(f"it is of epoch {record['epoch']}")
+    if not record["count"] <= len(arrays):
+        raise ValueError("it has too few arrays")
+    return Snapshot(record["epoch"], arrays[: record["count"]], record["state"])
+
+
+def _entries(path):
+    """The arrays of a file, which is not believed to be one of ours."""
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as content:
+        members = content.infolist()
+        # Ours are stored as they are: nothing unpacks to more than is there.
+        if sum(one.file_size for one in members) > size or any(
+            one.compress_type != zipfile.ZIP_STORED for one in members
+        ):
+            raise ValueError("it is packed otherwise than it was written")
+        if len({one.filename for one in members}) != len(members):
+            raise ValueError("an array is there twice")
+        return {
+            one.filename.removesuffix(".npy"): _array(content.read(one))
+            for one in members
+        }
+
+
+def _array(data):
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, is_fortran, dtype = read_header(stream)
+    begin = stream.tell()
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError("it holds what is no array of numbers")
+    if math.prod(shape) * dtype.itemsize != len(data) - begin:
+        raise ValueError(f"it has not the bytes of an array of shape {shape}")
+    order = "F" if is_fortran else "C"
+    values = np.ndarray(shape, dtype, data, begin, order=order)
+    return values.copy(order=order)
+
+
+def _description(array):
+    return [str(array.dtype), list(array.shape)]
+
+
+def _epoch(path):
+    """The epoch in the name of a file, or 0 if it is none of ours."""
+    name = _NAME.fullmatch(path.name)
+    return int(name[1]) if name else 0

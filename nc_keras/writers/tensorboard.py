@@ -1,4 +1,5 @@
 import io
+import numbers
 import os
 import pathlib
 import socket
@@ -7,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from keras import ops
 from PIL import Image
 from tensorboard.compat.proto import event_pb2
 from tensorboard.compat.proto import summary_pb2
@@ -74,10 +76,11 @@ class TensorBoardWriter:
             self._write(event_pb2.Event(step=first_step, session_log=start))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes one number for each tag."""
+        """Writes one number for each tag; what is none is left out."""
         summary = summary_pb2.Summary()
         for tag, value in values.items():
-            summary.MergeFrom(scalar_pb(tag, value))
+            if isinstance(number := _item(value), numbers.Real):
+                summary.MergeFrom(scalar_pb(tag, float(number)))
         self._write(event_pb2.Event(step=step, summary=summary))
 
     def image(self, step: int, tag: str, pixels: np.ndarray) -> None:
@@ -183,6 +186,14 @@ class TensorBoardWriter:
         with writing(self._path):
             self._records.write(event.SerializeToString())
             self._file.flush()
+
+
+def _item(value):
+    """The number of an array or tensor without axes; all else as it is."""
+    if ops.is_tensor(value):
+        value = ops.convert_to_numpy(value)
+    is_scalar = isinstance(value, np.ndarray | np.generic) and not value.ndim
+    return value.item() if is_scalar else value
 
 
 def _second(path):

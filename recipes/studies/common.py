@@ -137,7 +137,9 @@ def train(
             _require_same(finished, identity)
             print(f"{name}: finished before, not trained again")
             model = keras.saving.load_model(folder / "model.keras")
-            return model, read_json_lines(folder / "metrics.jsonl")
+            return model, read_json_lines(
+                folder / "metrics.jsonl", every_epoch=True
+            )
         make_deterministic()
         keras.utils.set_random_seed(study.seed)
         model = build()
@@ -170,7 +172,7 @@ def train(
         checkpoint.delete()
         replace_atomically(folder / "model.keras", model.save)
         write_json(finished, identity)
-    return model, read_json_lines(folder / "metrics.jsonl")
+    return model, read_json_lines(folder / "metrics.jsonl", every_epoch=True)
 
 
 def _schedule(rate_at):

@@ -1,8 +1,10 @@
 import errno
+import importlib.metadata
 import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -202,6 +204,18 @@ def test_another_training_is_refused(tmp_path, monkeypatch):
         resumable.train(tmp_path, epochs=8)
 
 
+def test_the_version_is_known_of_any_distribution(tmp_path, monkeypatch):
+    """`tensorflow-cpu` is a tensorflow, though its distribution is another."""
+
+    def unknown(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", unknown)
+    model = resumable.make_model()
+    backend = Checkpoint(tmp_path)._identity(model)["backend"]
+    assert re.fullmatch(r"\w+ \d+\.\d+\..*", backend)
+
+
 def test_another_network_is_refused(tmp_path):
     interrupted(tmp_path, 2)
     checkpoint = Checkpoint(tmp_path / "checkpoints")
@@ -235,6 +249,44 @@ def test_a_model_that_is_not_built_is_refused(tmp_path):
     model.compile("sgd", loss="mse")
     with pytest.raises(ValueError, match="must be built"):
         Checkpoint(tmp_path / "checkpoints").restore(model)
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_weights_that_another_callback_swaps(tmp_path, swaps):
+    """The weights that are trained are kept, not their moving averages."""
+
+    def data(epoch):
+        x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+        while True:
+            order = np.random.default_rng(epoch).permutation(64)
+            for rows in np.split(order, 4):
+                yield x[rows], rows % 3
+            epoch += 1
+
+    def train(folder, *extra):
+        keras.utils.set_random_seed(0)
+        model = nc_keras.models.MLP((4,), 3, widths=(8,))
+        sgd = nc_keras.optimizers.SGD(0.05, 0.9, use_ema=True, ema_momentum=0.9)
+        model.compile(sgd, loss=nc_keras.losses.CE())
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        checkpoint = Checkpoint(folder, max_cost=math.inf)
+        begin = checkpoint.finished_epochs
+        model.fit(
+            data(begin),
+            steps_per_epoch=4,
+            epochs=6,
+            initial_epoch=begin,
+            shuffle=False,
+            callbacks=[*[swap] * swaps, checkpoint, *extra],
+            verbose=0,
+        )
+        return model
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", Interrupt(3))
+    assert Checkpoint(tmp_path / "killed").finished_epochs == 3
+    assert_same_weights(train(tmp_path / "killed"), whole)
 
 
 def test_weights_that_are_not_finite_are_not_kept(tmp_path):

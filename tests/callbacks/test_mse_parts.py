@@ -100,7 +100,7 @@ def test_panels_are_drawn(data, tmp_path):
     model = network(nc_keras.losses.MSE())
     panels = NCTensorBoard(tmp_path, x, y, (x[:200], y[:200]))
     history = model.fit(x, y, epochs=2, verbose=0, callbacks=[panels]).history
-    for run, prefix in (("train", ""), ("validation", "val_")):
+    for run, prefix in (("nc_train", ""), ("nc_validation", "val_")):
         events = EventAccumulator(
             str(tmp_path / run), size_guidance={"tensors": 0}
         )

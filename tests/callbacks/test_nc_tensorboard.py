@@ -71,7 +71,7 @@ def rows_of(log_dir):
 def test_events_and_json_lines_hold_what_the_history_holds(digits, tmp_path):
     panels = panels_for(digits, tmp_path, epochs=[1, 3], images_every=2)
     history = fit(panels, digits, epochs=3).history
-    train, test = read(tmp_path / "train"), read(tmp_path / "validation")
+    train, test = read(tmp_path / "nc_train"), read(tmp_path / "nc_validation")
     rows = rows_of(tmp_path)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for tag in nc_keras.metrics.METRICS:
@@ -80,6 +80,7 @@ def test_events_and_json_lines_hold_what_the_history_holds(digits, tmp_path):
             if prefix + key not in history:
                 continue
             values = history[prefix + key]
+            assert np.isnan(values.pop(1))  # epoch 2 was not measured
             drawn = series(events, f"nc/{tag}")
             assert list(drawn) == [1, 3]
             np.testing.assert_allclose(list(drawn.values()), values, rtol=1e-6)
@@ -103,7 +104,7 @@ def test_events_and_json_lines_hold_what_the_history_holds(digits, tmp_path):
 def test_every_chart_has_a_tag_that_is_written(digits, tmp_path):
     fit(panels_for(digits, tmp_path, threshold=0.01), digits, epochs=1)
     tags = set()
-    for run in ("train", "validation"):
+    for run in ("nc_train", "nc_validation"):
         tags |= set(read(tmp_path / run).Tags()["tensors"])
     for charts in PANELS.values():
         for patterns in charts.values():
@@ -116,7 +117,7 @@ def test_the_terminal_phase_marks_loss_and_error(digits, tmp_path):
     fit(panels, digits, epochs=6)
     onset = panels.terminal_phase.epoch
     assert 1 < onset < 6
-    for run in ("train", "validation"):
+    for run in ("nc_train", "nc_validation"):
         events = read(tmp_path / run)
         for tag in ("loss", "error"):
             whole = series(events, tag)
@@ -127,7 +128,7 @@ def test_the_terminal_phase_marks_loss_and_error(digits, tmp_path):
 def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
     panels = panels_for(digits, tmp_path, images_every=3)
     fit(panels, digits, epochs=5)
-    events = read(tmp_path / "train")
+    events = read(tmp_path / "nc_train")
     for tag in (
         "cosines/means",
         "cosines/weights",
@@ -201,7 +202,7 @@ def test_a_resumed_run_draws_one_line(digits, tmp_path):
     assert rows[:3] == before[:3]
     assert rows[3] != before[3]
     assert second.terminal_phase.epoch == onset
-    drawn = series(read(tmp_path / "train"), "nc/nc1")
+    drawn = series(read(tmp_path / "nc_train"), "nc/nc1")
     assert list(drawn) == [1, 2, 3, 4, 5, 6]
     np.testing.assert_allclose(
         list(drawn.values()), [row["nc1"] for row in rows], rtol=1e-6
@@ -228,7 +229,7 @@ def test_stop_after_and_nothing_lost_when_killed(digits, tmp_path):
             if epoch == 1:
                 # What a process that dies here would leave behind.
                 self.rows = rows_of(tmp_path)
-                self.nc1 = series(read(tmp_path / "train"), "nc/nc1")
+                self.nc1 = series(read(tmp_path / "nc_train"), "nc/nc1")
 
     kill = Kill()
     x, y = digits
@@ -240,7 +241,7 @@ def test_stop_after_and_nothing_lost_when_killed(digits, tmp_path):
     assert len(history["loss"]) == panels.terminal_phase.epoch + 1
     assert len(kill.rows) == len(kill.nc1) == 1
     # The last measurement is drawn, however early training stopped.
-    images = read(tmp_path / "train").Tensors("cosines/means")
+    images = read(tmp_path / "nc_train").Tensors("cosines/means")
     assert images[-1].step == len(history["loss"])
 
 

@@ -19,7 +19,7 @@ EPOCHS = 5
 MEASURED_TWICE = [
     (name, run)
     for name in ("means", "weights")
-    for run in ("train", "validation")
+    for run in ("nc_train", "nc_validation")
 ]
 
 
@@ -40,7 +40,7 @@ def written(resumed_run):
     """The tags that are on disk, for each run."""
     return {
         run: EventAccumulator(str(resumed_run / run)).Reload().Tags()["tensors"]
-        for run in ("train", "validation")
+        for run in ("nc_train", "nc_validation")
     }
 
 

@@ -11,7 +11,7 @@ from nc_keras.callbacks.panels import PANELS
 from nc_keras.writers.json_lines import read_json_lines
 from tools import screenshot
 
-RUNS = ["train", "validation"]
+RUNS = ["nc_train", "nc_validation"]
 STEPS = [1, 2, 3, 4, 5]
 LOADERS = {
     "rust": (),
@@ -41,7 +41,7 @@ def ask(resumed_run, request):
 def test_a_resumed_run_is_one_series_of_scalars(ask, resumed_run):
     rows = read_json_lines(resumed_run / "metrics.jsonl")
     for run, tags in ask("scalars/tags").items():
-        prefix = "val_" if run == "validation" else ""
+        prefix = "val_" if run == "nc_validation" else ""
         for tag in tags:
             series = ask("scalars/scalars", run=run, tag=tag)
             assert [step for _, step, _ in series] == STEPS, (run, tag)

@@ -90,3 +90,34 @@ def test_a_folder_that_does_not_exist_is_made(digits, tmp_path):
 def test_bad_suffix():
     with pytest.raises(ValueError, match="Received: checkpoint='model.pt'"):
         TerminateOnNonFinite("model.pt")
+
+
+SAYS = {
+    "from 1": (lambda y: y + 1, "counted from 1: pass `y - 1`"),
+    "soft": (lambda y: 0.9 * np.eye(3)[y] + 0.1 / 3, "are soft targets"),
+    "multi-hot": (
+        lambda y: np.eye(3)[y] + np.outer(y > 0, np.eye(3)[0]),
+        "multi-hot",
+    ),
+    "negative": (lambda y: y - 1, "must be in 0 .. 2. Received: label -1"),
+    "right": (lambda y: y, None),
+}
+
+
+@pytest.mark.parametrize("kind", SAYS)
+def test_wrong_labels_are_named(kind, rng, capsys):
+    make, message = SAYS[kind]
+    x, y = rng.normal(size=(30, 4)).astype("float32"), np.arange(30) % 3
+    y = make(y)
+    x[3] = np.nan
+    model = nc_keras.models.MLP((4,), 3, widths=(8,))
+    model.compile("sgd", loss=nc_keras.losses.CE())
+    y = y.astype("float32") if y.ndim == 2 else y
+    guard = TerminateOnNonFinite(y=y)
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[guard])
+    printed = capsys.readouterr().out
+    assert "step 1: training stops, the loss is nan." in printed
+    if message is None:
+        assert "labels" not in printed
+    else:
+        assert message in printed

@@ -136,3 +136,11 @@ def test_bad_arguments():
     for scale in (0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="Received: scale="):
             ETFClassifier(3, scale=scale)
+
+
+def test_an_activation_is_refused_and_said_how():
+    with pytest.raises(ValueError, match="keras.layers.Softmax.*'softmax'"):
+        ETFClassifier(10, activation="softmax")
+    assert ETFClassifier(10, activation=None).num_classes == 10
+    with pytest.raises(ValueError, match="num_classes=1000000000"):
+        ETFClassifier(10**9)

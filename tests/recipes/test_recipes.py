@@ -83,7 +83,7 @@ def test_table_figures_report_record_and_events(quick_run):
             "seconds": values["seconds"],
         }
         assert 0 < values["seconds_per_epoch"] < values["seconds"]
-        for name in ("model.keras", "train", "validation"):
+        for name in ("model.keras", "nc_train", "nc_validation"):
             assert (run_folder / name).exists()
         assert [row["epoch"] for row in values["robustness"]] == [1, 2, 3]
     linear, etf = record["runs"]

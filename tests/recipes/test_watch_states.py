@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from pathlib import Path
 
@@ -229,3 +230,16 @@ def test_a_look_at_many_runs_reads_what_is_new(tmp_path):
         for path in paths:
             with open(path, "a") as file:
                 file.write(new)
+
+
+def test_a_link_in_place_of_the_holder_is_not_followed(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".lock-holder").symlink_to(precious)
+    with hold(folder):
+        assert precious.read_text() == "mine"
+        assert str(os.getpid()) in (folder / ".lock-holder").read_text()
+    assert precious.read_text() == "mine"
+    assert not (folder / ".lock-holder").exists()
