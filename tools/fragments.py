@@ -150,6 +150,11 @@ def sweep(kept: Kept) -> str:
     )
 
 
+def parity(kept: Kept) -> str:
+    """The notebook's numbers beside ours."""
+    return table(_of(kept, "rows"))
+
+
 def moments(kept: Kept) -> str:
     """The parts of the MSE loss at three moments."""
     return table(
@@ -236,7 +241,18 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
     for function in (
         *(made, comparison, findings, terminal_phase, sweep),
         *(digits_sentence, turned_sentence),
-        *(verdict, moments, fits, cases, arms, runs, grid, claims, bounds),
+        *(
+            parity,
+            verdict,
+            moments,
+            fits,
+            cases,
+            arms,
+            runs,
+            grid,
+            claims,
+            bounds,
+        ),
     )
 }
 

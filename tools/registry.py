@@ -102,6 +102,7 @@ RESULTS = {
             _MLP,
             "curves.png",
         ),
+        Result("parity", "recipes.parity", _MLP),
         Result("central_path", "recipes.central_path", _MLP, "figure.png"),
         Result(
             "unconstrained_features",
