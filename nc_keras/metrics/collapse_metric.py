@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from nc_keras import geometry
-from nc_keras.labels import one_hot_rows
+from nc_keras.labels import weighted_rows
 from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
 from nc_keras.metrics.gathering import available
@@ -43,7 +43,8 @@ class CollapseMetric(keras.metrics.Metric):
         y_true: Integer labels of shape `(batch_size,)` or `(batch_size, 1)`,
             or one-hot labels of shape `(batch_size, C)`.
         y_pred: Features of shape `(batch_size, D)`.
-        sample_weight: Optional weights of shape `(batch_size,)`.
+        sample_weight: Optional weights of shape `(batch_size,)` or
+            `(batch_size, 1)`. An example of weight 0 may have any label.
 
     Returns:
         A dictionary from tags to scalars. Values are NaN until every class
@@ -97,11 +98,9 @@ class CollapseMetric(keras.metrics.Metric):
     ) -> None:
         y_true = _to_tensor(y_true, "Labels")
         features = ops.cast(_to_tensor(y_pred, "Features"), self.dtype)
-        member = self._one_hot(y_true, features)
+        member = self._memberships(y_true, features, sample_weight)
         if not self._built:
             self.build(features.shape[-1])
-        if sample_weight is not None:
-            member = member * ops.cast(sample_weight, self.dtype)[:, None]
         counts = ops.sum(member, axis=0)
         batch_means = ops.matmul(ops.transpose(member), features)
         batch_means = batch_means / ops.where(counts == 0, 1.0, counts)[:, None]
@@ -207,7 +206,7 @@ class CollapseMetric(keras.metrics.Metric):
             for tag, value in values.items()
         }
 
-    def _one_hot(self, y_true, features):
+    def _memberships(self, y_true, features, weights):
         if len(features.shape) != 2 or (
             self._built and features.shape[1] != self.sums.shape[1]
         ):
@@ -216,9 +215,7 @@ class CollapseMetric(keras.metrics.Metric):
                 f"Features must have the shape (batch_size, {dim}). "
                 f"Received: features of shape {tuple(features.shape)}."
             )
-        outputs = ops.zeros_like(features[:, :1])
-        outputs = ops.repeat(outputs, self.num_classes, axis=1)
-        return one_hot_rows(y_true, outputs)
+        return weighted_rows(y_true, features, self.num_classes, weights)
 
 
 def _to_tensor(array, name):

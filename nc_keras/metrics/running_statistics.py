@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_keras.labels import one_hot_rows
+from nc_keras.labels import weighted_rows
 from nc_keras.metrics.class_statistics import ClassStatistics
 
 
@@ -29,7 +29,8 @@ class RunningStatistics(keras.metrics.Metric):
     Call arguments:
         y_true: Integer or one-hot labels.
         y_pred: Features of shape `(batch_size, D)`.
-        sample_weight: Optional; examples of weight zero do not count.
+        sample_weight: Optional; examples of weight zero do not count, and
+            may have any label.
 
     Example:
 
@@ -74,12 +75,12 @@ class RunningStatistics(keras.metrics.Metric):
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         features = ops.cast(y_pred, self.dtype)
-        outputs = ops.zeros_like(features[:, :1])
-        outputs = ops.repeat(outputs, self.num_classes, axis=1)
-        member = one_hot_rows(ops.convert_to_tensor(y_true), outputs)
         if sample_weight is not None:
-            counted = ops.cast(sample_weight != 0, self.dtype)
-            member = member * ops.reshape(counted, (-1, 1))
+            sample_weight = ops.convert_to_tensor(sample_weight) != 0
+        labels = ops.convert_to_tensor(y_true)
+        member = weighted_rows(
+            labels, features, self.num_classes, sample_weight
+        )
         counts = ops.sum(member, axis=0)
         residuals = features - ops.matmul(member, self.references)
         residuals = residuals * ops.sum(member, axis=1, keepdims=True)
