@@ -751,6 +751,7 @@ def validate_lengths(x: Any, y: Any) -> np.ndarray:
     """Returns labels as a NumPy array, if there is one for each example."""
     y = _to_numpy(y)
     for array in (*keras.tree.flatten(x), y):
+        geometry.refuse_masked(array, "Examples")
         if not len(np.shape(array)):
             raise ValueError(
                 "Examples and labels must be arrays with one row an example. "
@@ -808,6 +809,7 @@ def _unpacked(batch):
 
 
 def _to_native(array):
+    geometry.refuse_masked(array, "Examples")
     return array if ops.is_tensor(array) else np.asarray(array)
 
 

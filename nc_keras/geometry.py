@@ -122,7 +122,12 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
     [[1.     0.7071]
      [0.7071 1.    ]]
     """
-    vectors = np.asarray(vectors, dtype="float64")
+    vectors = real_array(vectors, "Vectors").astype("float64")
+    if vectors.ndim != 2:
+        raise ValueError(
+            "Vectors must be rows of an array of shape (C, D). "
+            f"Received: vectors of shape {vectors.shape}."
+        )
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = vectors / norms
@@ -154,6 +159,7 @@ def real_array(values: Any, name: str) -> np.ndarray:
     Returns:
         An array of the dtype that the values have.
     """
+    refuse_masked(values, name)
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -168,6 +174,22 @@ def real_array(values: Any, name: str) -> np.ndarray:
             f"{type(values).__name__} of dtype {array.dtype}."
         )
     return array
+
+
+def refuse_masked(values: Any, name: str) -> None:
+    """Says so where a NumPy array masks values, which its data still hold.
+
+    Args:
+        values: Array of any kind, or a list of them.
+        name: String, what the values are called in an error.
+    """
+    parts = values if isinstance(values, list | tuple) else (values,)
+    if any(np.ma.is_masked(part) for part in parts):
+        raise ValueError(
+            f"{name} must not be masked: pass the examples that count, for "
+            "example `x[~mask.any(axis=1)]`, or an array without mask. "
+            f"Received: {type(values).__name__} with masked values."
+        )
 
 
 def _centered_basis(num_classes):

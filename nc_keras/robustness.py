@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.geometry import refuse_masked
+
 
 @dataclasses.dataclass(frozen=True)
 class DeepFoolResult:
@@ -404,6 +406,7 @@ def _validate_integer(name, value, smallest):
 
 def _validate_images(x):
     """Returns images as a float32 array of their own."""
+    refuse_masked(x, "Images")
     x = ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
     if not keras.backend.is_float_dtype(x.dtype.name):
         raise ValueError(

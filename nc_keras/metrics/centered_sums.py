@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.geometry import real_array
+
 # Sums are kept in units of a power of two where features leave this range:
 # the square of a float32 below 1e-19 is 0, and above 1e19 infinite.
 _ORDINARY = (2.0**-30, 2.0**30)
@@ -139,6 +141,18 @@ class CenteredSums(keras.metrics.Metric):
         whole = ops.floor(total / self._carry)
         self._state["carried"].assign_add(many + whole)
         self._state["counts"].assign(total - whole * self._carry)
+
+
+def to_tensor(array: Any, name: str) -> Any:
+    """Returns a tensor of what may be one of any backend, or an array.
+
+    Args:
+        array: Array of real numbers.
+        name: String, what it is called in an error.
+    """
+    if not hasattr(array, "dtype") or isinstance(array, np.ndarray):
+        array = real_array(array, name)
+    return ops.convert_to_tensor(array)
 
 
 def _aggregation(name):

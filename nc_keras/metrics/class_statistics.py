@@ -262,11 +262,51 @@ def validate_statistics(
             "Statistics must be `nc_keras.metrics.ClassStatistics`. "
             f"Received: statistics of type {type(statistics).__name__}."
         )
-    if scatter and statistics.scatter is None:
+    arrays = {
+        field.name: getattr(statistics, field.name)
+        for field in dataclasses.fields(statistics)
+    }
+    if arrays["scatter"] is None:
+        if scatter:
+            raise ValueError(
+                "The statistics carry no scatter matrix. Make them with "
+                "`ClassStatistics.from_features(..., scatter=True)`. "
+                "Received: statistics.scatter=None."
+            )
+        del arrays["scatter"]
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(
+                f"`statistics.{name}` must be a NumPy array. "
+                f"Received: {type(array).__name__}."
+            )
+        geometry.real_array(array, f"`statistics.{name}`")
+    means = arrays["means"]
+    classes, dim = means.shape if means.ndim == 2 else (0, 0)
+    expected = {
+        "counts": (classes,),
+        "means": (classes, dim),
+        "squares": (classes,),
+        "scatter": (dim, dim),
+    }
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if any(shape != expected[name] for name, shape in shapes.items()):
         raise ValueError(
-            "The statistics carry no scatter matrix. Make them with "
-            "`ClassStatistics.from_features(..., scatter=True)`. "
-            "Received: statistics.scatter=None."
+            "Statistics of C classes and D dimensions must have counts and "
+            "squares of shape (C,), means (C, D) and a scatter (D, D). "
+            f"Received: arrays of shapes {shapes}."
+        )
+    for name in ("counts", "squares"):
+        if (arrays[name] < 0).any():
+            raise ValueError(
+                f"`statistics.{name}` must not be negative. Received: "
+                f"{arrays[name].min()}, and {(arrays[name] < 0).sum()} such "
+                "values in all."
+            )
+    if scatter and not all(np.isfinite(a).all() for a in arrays.values()):
+        raise NonFiniteError(
+            "Statistics must be finite. Received: NaN or infinity in "
+            f"{[n for n, a in arrays.items() if not np.isfinite(a).all()]}."
         )
     return statistics
 

@@ -8,6 +8,7 @@ from keras import ops
 from nc_keras import geometry
 from nc_keras.labels import weighted_rows
 from nc_keras.metrics.centered_sums import CenteredSums
+from nc_keras.metrics.centered_sums import to_tensor
 from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
 from nc_keras.metrics.gathering import available
@@ -85,8 +86,8 @@ class CollapseMetric(CenteredSums):
     def update_state(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
-        y_true = _to_tensor(y_true, "Labels")
-        features = ops.cast(_to_tensor(y_pred, "Features"), self.dtype)
+        y_true = to_tensor(y_true, "Labels")
+        features = ops.cast(to_tensor(y_pred, "Features"), self.dtype)
         member = self._memberships(y_true, features, sample_weight)
         if not self._built:
             self.build(features.shape[-1])
@@ -115,10 +116,11 @@ class CollapseMetric(CenteredSums):
             )
         counts, sums = part["counts"], part["sums"]
         shifts = sums / np.where(counts == 0, 1.0, counts)[:, None]
+        squares = part["squares"] - np.sum(sums * shifts, axis=1)
         return ClassStatistics(
             counts=counts,
             means=part["references"] + shifts,
-            squares=part["squares"] - np.sum(sums * shifts, axis=1),
+            squares=np.maximum(squares, 0.0),
             scatter=part["scatter"] - sums.T @ shifts,
         )
 
@@ -189,10 +191,3 @@ class CollapseMetric(CenteredSums):
                 f"Received: features of shape {tuple(features.shape)}."
             )
         return weighted_rows(y_true, features, self.num_classes, weights)
-
-
-def _to_tensor(array, name):
-    """A tensor, of what may be a tensor of any backend, or an array."""
-    if not hasattr(array, "dtype") or isinstance(array, np.ndarray):
-        array = geometry.real_array(array, name)
-    return ops.convert_to_tensor(array)

@@ -8,6 +8,7 @@ from keras import ops
 
 from nc_keras.labels import weighted_rows
 from nc_keras.metrics.centered_sums import CenteredSums
+from nc_keras.metrics.centered_sums import to_tensor
 from nc_keras.metrics.class_statistics import ClassStatistics
 
 
@@ -77,14 +78,16 @@ class RunningStatistics(CenteredSums):
     def update_state(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
-        features = ops.cast(y_pred, self.dtype)
+        features = ops.cast(to_tensor(y_pred, "Features"), self.dtype)
         if sample_weight is not None:
             sample_weight = ops.cast(
                 ops.convert_to_tensor(sample_weight), "bool"
             )
-        labels = ops.convert_to_tensor(y_true)
         member = weighted_rows(
-            labels, features, self.num_classes, sample_weight
+            to_tensor(y_true, "Labels"),
+            features,
+            self.num_classes,
+            sample_weight,
         )
         counts, sums, residuals = self.add(member, features)
         shifts = sums / ops.maximum(counts, 1.0)[:, None]
