@@ -12,7 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_keras import geometry
+from nc_keras.arguments import real_array
+from nc_keras.arguments import refuse_masked
 from nc_keras.layers.rho import Rho
 
 _POOLINGS = (None, "average", "flatten")
@@ -751,7 +752,7 @@ def validate_lengths(x: Any, y: Any) -> np.ndarray:
     """Returns labels as a NumPy array, if there is one for each example."""
     y = _to_numpy(y)
     for array in (*keras.tree.flatten(x), y):
-        geometry.refuse_masked(array, "Examples")
+        refuse_masked(array, "Examples")
         if not len(np.shape(array)):
             raise ValueError(
                 "Examples and labels must be arrays with one row an example. "
@@ -809,14 +810,14 @@ def _unpacked(batch):
 
 
 def _to_native(array):
-    geometry.refuse_masked(array, "Examples")
+    refuse_masked(array, "Examples")
     return array if ops.is_tensor(array) else np.asarray(array)
 
 
 def _to_numpy(array):
     if ops.is_tensor(array):
         return ops.convert_to_numpy(array)
-    return geometry.real_array(array, "Labels and masks")
+    return real_array(array, "Labels and masks")
 
 
 def _to_float_numpy(variable):

@@ -1,13 +1,16 @@
 """Frames and angles, as plain NumPy in float64."""
 
 import operator
-from typing import Any
 
 import numpy as np
+
+from nc_keras.arguments import checked
+from nc_keras.arguments import real_array
 
 _MOST_CLASSES = 2**31  # no array has a row for each of so many
 
 
+@checked(dim="integer", seed="integer")
 def simplex_etf(
     num_classes: int,
     dim: int,
@@ -60,7 +63,8 @@ def simplex_etf(
       that makes the QR factor Haar-distributed.
     """
     num_classes = validate_num_classes(num_classes)
-    dim = operator.index(dim)
+    if seed is not None and seed < 0:
+        raise ValueError(f"`seed` must not be negative. Received: seed={seed}.")
     least = num_classes - 1 if rotate else num_classes
     if dim < least:
         raise ValueError(
@@ -149,47 +153,18 @@ def validate_num_classes(num_classes: int) -> int:
     return value
 
 
-def real_array(values: Any, name: str) -> np.ndarray:
-    """Returns values as an array of real numbers, or says why they are not.
-
-    Args:
-        values: Array, or what NumPy makes one of.
-        name: String, what the values are called in an error.
-
-    Returns:
-        An array of the dtype that the values have.
-    """
-    refuse_masked(values, name)
+def validate_dim(dim: int) -> int:
+    """Returns `dim` as an int, or says why it is not a dimension."""
     try:
-        array = np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
+        value = operator.index(dim)
+    except TypeError:
+        value = None
+    if value is None or not 1 <= value < _MOST_CLASSES:
         raise ValueError(
-            f"{name} must be an array of real numbers. Received: "
-            f"{type(values).__name__} that makes no array: {error}"
-        ) from error
-    # Not the kind: that of bfloat16 is the one of structured arrays.
-    if not np.can_cast(array.dtype, "float64", "same_kind"):
-        raise ValueError(
-            f"{name} must be an array of real numbers. Received: "
-            f"{type(values).__name__} of dtype {array.dtype}."
+            f"`dim` must be a positive integer, less than {_MOST_CLASSES}. "
+            f"Received: dim={dim!r}."
         )
-    return array
-
-
-def refuse_masked(values: Any, name: str) -> None:
-    """Says so where a NumPy array masks values, which its data still hold.
-
-    Args:
-        values: Array of any kind, or a list of them.
-        name: String, what the values are called in an error.
-    """
-    parts = values if isinstance(values, list | tuple) else (values,)
-    if any(np.ma.is_masked(part) for part in parts):
-        raise ValueError(
-            f"{name} must not be masked: pass the examples that count, for "
-            "example `x[~mask.any(axis=1)]`, or an array without mask. "
-            f"Received: {type(values).__name__} with masked values."
-        )
+    return value
 
 
 def _centered_basis(num_classes):

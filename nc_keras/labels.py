@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from nc_keras import geometry
+from nc_keras.arguments import real_array
 
 # So many classes are taken from a label alone: more is rather a wrong label.
 _MOST_CLASSES = 10**7
@@ -34,7 +35,7 @@ def class_labels(
             large, if one-hot rows do not hold a single 1 or have another
             width than `num_classes`, or if `C < 2`.
     """
-    labels = geometry.real_array(labels, "Labels")
+    labels = real_array(labels, "Labels")
     if num_classes is not None:
         num_classes = geometry.validate_num_classes(num_classes)
     if labels.ndim == 2 and labels.shape[1] > 1:
@@ -74,7 +75,7 @@ def partial_labels(labels: Any, num_classes: int | None = None) -> np.ndarray:
         labels: As in `class_labels`.
         num_classes: Integer, or `None` where other parts may have more.
     """
-    labels = geometry.real_array(labels, "Labels")
+    labels = real_array(labels, "Labels")
     if num_classes is None and (labels.ndim != 2 or labels.shape[1] == 1):
         num_classes = _MOST_CLASSES
     return class_labels(labels, num_classes)[0]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_keras.geometry import refuse_masked
+from nc_keras.arguments import refuse_masked
 
 
 @dataclasses.dataclass(frozen=True)

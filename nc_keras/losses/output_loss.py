@@ -4,9 +4,10 @@ import keras
 from keras import ops
 from keras.src.backend import get_keras_mask  # It has no public name.
 
-from nc_keras.geometry import refuse_masked
+from nc_keras.arguments import refuse_masked
 from nc_keras.labels import one_hot_rows
 from nc_keras.labels import without_ignored
+from nc_keras.losses.raw_outputs import warn_of_probabilities
 
 
 class OutputLoss(keras.losses.Loss):
@@ -29,6 +30,7 @@ class OutputLoss(keras.losses.Loss):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         refuse_masked(y_true, "Labels")
+        warn_of_probabilities(self, y_pred)
         # Zero times NaN is NaN, in the gradient too.
         for counted in (sample_weight, get_keras_mask(y_pred)):
             if counted is not None:

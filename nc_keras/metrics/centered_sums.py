@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_keras.geometry import real_array
+from nc_keras.arguments import real_array
 
 # Sums are kept in units of a power of two where features leave this range:
 # the square of a float32 below 1e-19 is 0, and above 1e19 infinite.

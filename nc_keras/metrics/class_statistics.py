@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nc_keras import geometry
+from nc_keras.arguments import real_array
 from nc_keras.labels import class_labels
 from nc_keras.metrics.examples import blocks
 
@@ -58,6 +59,7 @@ class ClassStatistics:
     def empty(cls, num_classes: int, dim: int) -> ClassStatistics:
         """Statistics of no examples, the neutral element of `merge`."""
         num_classes = geometry.validate_num_classes(num_classes)
+        dim = geometry.validate_dim(dim)
         return cls(
             counts=np.zeros(num_classes, "int64"),
             means=np.zeros((num_classes, dim)),
@@ -280,7 +282,7 @@ def validate_statistics(
                 f"`statistics.{name}` must be a NumPy array. "
                 f"Received: {type(array).__name__}."
             )
-        geometry.real_array(array, f"`statistics.{name}`")
+        real_array(array, f"`statistics.{name}`")
     means = arrays["means"]
     classes, dim = means.shape if means.ndim == 2 else (0, 0)
     expected = {
@@ -313,7 +315,7 @@ def validate_statistics(
 
 def validate_features(features: Any, labels: np.ndarray) -> np.ndarray:
     """Returns features of shape `(N, D)`, or says why they are not."""
-    features = geometry.real_array(features, "Features")
+    features = real_array(features, "Features")
     if features.ndim != 2 or not features.size:
         raise ValueError(
             "Features must be an array of shape (N, D) with N, D > 0. "

@@ -1,7 +1,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from nc_keras.geometry import real_array
+from nc_keras.arguments import real_array
 from nc_keras.labels import class_labels
 from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.class_statistics import validate_features

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
+from nc_keras.arguments import real_array
 from nc_keras.blas import one_thread
 from nc_keras.blas import one_thread_for
-from nc_keras.geometry import real_array
 from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import partial_labels
 from nc_keras.metrics.class_statistics import Accumulator

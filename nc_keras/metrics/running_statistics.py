@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.geometry import validate_dim
+from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import weighted_rows
 from nc_keras.metrics.centered_sums import CenteredSums
 from nc_keras.metrics.centered_sums import to_tensor
@@ -55,8 +57,8 @@ class RunningStatistics(CenteredSums):
         dtype: Any = "float32",
     ):
         super().__init__(name=name, dtype=dtype)
-        self.num_classes = num_classes
-        self.dim = dim
+        self.num_classes = num_classes = validate_num_classes(num_classes)
+        self.dim = dim = validate_dim(dim)
         self.add_state(
             num_classes,
             dim,

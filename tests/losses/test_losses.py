@@ -278,6 +278,52 @@ def test_shapes_that_do_not_fit(name, labels, outputs):
         LOSSES[name]()(np.zeros(labels), np.zeros(outputs))
 
 
+def network(*layers):
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+def compiled(*layers):
+    model = network(*layers)
+    inputs = keras.Input((4,))
+    return {"alone": model, "nested": keras.Model(inputs, model(inputs))}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_probabilities_are_warned_of(name, activation):
+    x, y = np.ones((6, 4)), np.arange(6) % 3
+    model = network(keras.layers.Dense(3, activation))
+    model.compile("sgd", loss=LOSSES[name]())
+    with pytest.warns(UserWarning, match="loss of raw outputs.*probabilities"):
+        model.fit(x, y, verbose=0)
+
+
+@pytest.mark.parametrize("form", ["alone", "nested"])
+@pytest.mark.parametrize("last", ["layer", "activation", "cast", "raw"])
+def test_probabilities_are_found_behind_other_layers(form, last):
+    layers = {
+        "layer": [keras.layers.Dense(3), keras.layers.Softmax()],
+        "activation": [
+            keras.layers.Dense(3),
+            keras.layers.Activation("softmax"),
+        ],
+        "cast": [
+            keras.layers.Dense(3, "softmax"),
+            keras.layers.Activation("linear", dtype="float32"),
+        ],
+        # What is hidden may be of any kind, and warnings are errors here.
+        "raw": [keras.layers.Dense(3, "sigmoid"), keras.layers.Dense(3)],
+    }[last]
+    model = compiled(*layers)[form]
+    model.compile("sgd", loss=CE())
+    x, y = np.ones((6, 4)), np.arange(6) % 3
+    if last == "raw":
+        model.fit(x, y, verbose=0)
+        return
+    with pytest.warns(UserWarning, match="probabilities"):
+        model.fit(x, y, verbose=0)
+
+
 def test_bad_arguments():
     for k, m in [(0, 1), (1, 0), (-1, 1), (1, -2), (float("nan"), 1)]:
         with pytest.raises(ValueError, match=f"Received: k={k}, M={m}"):
