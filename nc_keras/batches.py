@@ -11,7 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_keras import geometry
+from nc_keras.arguments import real_array
+from nc_keras.arguments import refuse_masked
 
 _ENDLESS = (itertools.cycle, itertools.count, itertools.repeat)
 # Grain says of a dataset that repeats that it is as long as integers are.
@@ -160,6 +161,7 @@ def validate_lengths(x: Any, y: Any) -> np.ndarray:
     """Returns labels as a NumPy array, if there is one for each example."""
     y = _to_numpy(y)
     for array in (*keras.tree.flatten(as_arrays(x)), y):
+        refuse_masked(array, "Examples")
         if not len(np.shape(array)):
             raise ValueError(
                 "Examples and labels must be arrays with one row an example. "
@@ -267,10 +269,11 @@ def _unpacked(batch, output):
 
 
 def _to_native(array):
+    refuse_masked(array, "Examples")
     return array if ops.is_tensor(array) else np.asarray(array)
 
 
 def _to_numpy(array):
     if ops.is_tensor(array):
         return ops.convert_to_numpy(array)
-    return geometry.real_array(array, "Labels and masks")
+    return real_array(array, "Labels and masks")

@@ -1,13 +1,16 @@
 """Frames and angles, as plain NumPy in float64."""
 
 import operator
-from typing import Any
 
 import numpy as np
+
+from nc_keras.arguments import checked
+from nc_keras.arguments import real_array
 
 _MOST_CLASSES = 10**7  # more is rather a wrong number
 
 
+@checked(dim="integer", seed="integer")
 def simplex_etf(
     num_classes: int,
     dim: int,
@@ -60,7 +63,8 @@ def simplex_etf(
       that makes the QR factor Haar-distributed.
     """
     num_classes = validate_num_classes(num_classes)
-    dim = operator.index(dim)
+    if seed is not None and seed < 0:
+        raise ValueError(f"`seed` must not be negative. Received: seed={seed}.")
     least = num_classes - 1 if rotate else num_classes
     if dim < least:
         raise ValueError(
@@ -122,7 +126,12 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
     [[1.     0.7071]
      [0.7071 1.    ]]
     """
-    vectors = np.asarray(vectors, dtype="float64")
+    vectors = real_array(vectors, "Vectors").astype("float64")
+    if vectors.ndim != 2:
+        raise ValueError(
+            "Vectors must be rows of an array of shape (C, D). "
+            f"Received: vectors of shape {vectors.shape}."
+        )
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = vectors / norms
@@ -144,30 +153,18 @@ def validate_num_classes(num_classes: int) -> int:
     return value
 
 
-def real_array(values: Any, name: str) -> np.ndarray:
-    """Returns values as an array of real numbers, or says why they are not.
-
-    Args:
-        values: Array, or what NumPy makes one of.
-        name: String, what the values are called in an error.
-
-    Returns:
-        An array of the dtype that the values have.
-    """
+def validate_dim(dim: int) -> int:
+    """Returns `dim` as an int, or says why it is not a dimension."""
     try:
-        array = np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
+        value = operator.index(dim)
+    except TypeError:
+        value = None
+    if value is None or not 1 <= value < _MOST_CLASSES:
         raise ValueError(
-            f"{name} must be an array of real numbers. Received: "
-            f"{type(values).__name__} that makes no array: {error}"
-        ) from error
-    # Not the kind: that of bfloat16 is the one of structured arrays.
-    if not np.can_cast(array.dtype, "float64", "same_kind"):
-        raise ValueError(
-            f"{name} must be an array of real numbers. Received: "
-            f"{type(values).__name__} of dtype {array.dtype}."
+            f"`dim` must be a positive integer, less than {_MOST_CLASSES}. "
+            f"Received: dim={dim!r}."
         )
-    return array
+    return value
 
 
 def _centered_basis(num_classes):

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from nc_keras import geometry
+from nc_keras.arguments import real_array
 
 # So many classes are taken from a label alone: more is rather a wrong label.
 _MOST_CLASSES = 10**7
@@ -34,7 +35,7 @@ def class_labels(
             large, if one-hot rows do not hold a single 1 or have another
             width than `num_classes`, or if `C < 2`.
     """
-    labels = geometry.real_array(labels, "Labels")
+    labels = real_array(labels, "Labels")
     if num_classes is not None:
         num_classes = geometry.validate_num_classes(num_classes)
     if labels.ndim == 2 and labels.shape[1] > 1:
@@ -74,7 +75,7 @@ def partial_labels(labels: Any, num_classes: int | None = None) -> np.ndarray:
         labels: As in `class_labels`.
         num_classes: Integer, or `None` where other parts may have more.
     """
-    labels = geometry.real_array(labels, "Labels")
+    labels = real_array(labels, "Labels")
     if num_classes is None and (labels.ndim != 2 or labels.shape[1] == 1):
         num_classes = _MOST_CLASSES
     return class_labels(labels, num_classes)[0]
@@ -99,33 +100,98 @@ def one_hot_rows(labels: Any, outputs: Any) -> Any:
         ValueError: If the shapes do not fit each other, if `C < 2`, or if the
             labels come in a dtype that cannot hold every class.
     """
+    form = _form(labels, outputs)
+    if form == "one_hot":
+        return _valid_rows(labels, outputs.dtype)
+    if form == "column":
+        labels = ops.squeeze(labels, axis=-1)
+    classes = outputs.shape[-1]
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if classes > _LARGEST_INTEGER.get(dtype, classes):
+        raise ValueError(
+            f"{dtype} cannot tell {classes} classes apart. Give the loss "
+            f'`dtype="float32"`. Received: labels of dtype {dtype}.'
+        )
+    if dtype in _SHORT:
+        labels = ops.cast(labels, "int32")
+    numbers = ops.cast(ops.arange(classes, dtype="int32"), labels.dtype)
+    member = labels[..., None] == numbers
+    named = ops.any(member, axis=-1, keepdims=True)
+    # Not 0 / 0, which XLA takes for 0 where it knows of a mask.
+    return ops.where(named, ops.cast(member, outputs.dtype), float("nan"))
+
+
+def without_ignored(labels: Any, outputs: Any, weights: Any) -> Any:
+    """Returns labels with class 0 for the examples that do not count.
+
+    What is ignored may carry any label; here it gets a valid one.
+
+    Args:
+        labels: Tensor, as in `one_hot_rows`.
+        outputs: Tensor of shape `(..., C)`.
+        weights: Sample weights or a mask, as Keras' losses take them; what is
+            zero or false does not count.
+
+    Raises:
+        ValueError: If the shapes of labels and outputs do not fit each other.
+    """
+    form = _form(labels, outputs)
+    sizes, rank = tuple(outputs.shape), len(outputs.shape) - 1
+    counted = ops.cast(ops.convert_to_tensor(weights), "bool")
+    if len(counted.shape) > rank and counted.shape[-1] == 1:
+        counted = ops.squeeze(counted, axis=-1)
+    if len(counted.shape) == 1 and rank == 2 and sizes[1] == 1:
+        counted = counted[:, None]
+    if form != "integer":
+        counted = counted[..., None]
+    valid = ops.arange(sizes[-1]) == 0 if form == "one_hot" else 0
+    return ops.where(counted, labels, ops.cast(valid, labels.dtype))
+
+
+def weighted_rows(
+    labels: Any, features: Any, num_classes: int, weights: Any = None
+) -> Any:
+    """Returns the one-hot rows of labels, times the weights of the examples.
+
+    Args:
+        labels: Tensor, as in `one_hot_rows`, of `B` examples.
+        features: Tensor of shape `(B, D)`, whose dtype the result has.
+        num_classes: Integer, the number of classes `C`.
+        weights: `(B,)`, `(B, 1)` or a scalar, or `None`. An example of weight
+            0 may have any label.
+
+    Returns:
+        A tensor of shape `(B, C)`.
+    """
+    like = ops.repeat(ops.zeros_like(features[:, :1]), num_classes, axis=1)
+    if weights is None:
+        return one_hot_rows(labels, like)
+    weights = ops.convert_to_tensor(weights)
+    labels = without_ignored(labels, like, weights)
+    weights = ops.reshape(ops.cast(weights, like.dtype), (-1, 1))
+    return one_hot_rows(labels, like) * weights
+
+
+def _form(labels, outputs):
+    """Whether labels are `integer`, a `column` of them, or `one_hot`."""
     shape, expected = tuple(labels.shape), tuple(outputs.shape)
     received = f"Received: labels of shape {shape}, outputs of {expected}."
     if len(expected) < 2 or expected[-1] in (0, 1):
         raise ValueError(
-            "One column a class is needed, and at least two classes; for two "
-            f"classes use two outputs. {received}"
+            "One column per class is needed, and at least two classes; for "
+            f"two classes use two outputs. {received}"
         )
-    if _fit(shape, expected):
-        return _valid_rows(labels, outputs.dtype)
-    if _fit(shape, (*expected[:-1], 1)):
-        labels = ops.squeeze(labels, axis=-1)
-    elif not _fit(shape, expected[:-1]):
-        raise ValueError(
-            f"Labels must be integers of shape {expected[:-1]} or one-hot of "
-            f"shape {expected}. {received}"
-        )
-    dtype = keras.backend.standardize_dtype(labels.dtype)
-    if expected[-1] > _LARGEST_INTEGER.get(dtype, expected[-1]):
-        raise ValueError(
-            f"{dtype} cannot tell {expected[-1]} classes apart. Give the loss "
-            f'`dtype="float32"`. {received}'
-        )
-    if dtype in _SHORT:
-        labels = ops.cast(labels, "int32")
-    classes = ops.cast(ops.arange(expected[-1], dtype="int32"), labels.dtype)
-    member = ops.cast(labels[..., None] == classes, outputs.dtype)
-    return member / ops.sum(member, axis=-1, keepdims=True)
+    for form, fitting in (
+        ("one_hot", expected),
+        ("column", (*expected[:-1], 1)),
+        ("integer", expected[:-1]),
+    ):
+        if _fit(shape, fitting):
+            return form
+    raise ValueError(
+        f"Labels must be integers of shape {expected[:-1]} or one-hot of "
+        f"shape {expected}. {received}"
+    )
 
 
 def _refuse_codes(num_classes):

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -6,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+
+from nc_keras.arguments import refuse_masked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +104,8 @@ class DeepFool:
     classes with the largest outputs for the unperturbed image, and what is
     returned includes the factor `1 + overshoot`. Perturbed images are not
     clipped to a range of pixels. Everything is computed in float32 and in
-    inference mode.
+    inference mode, whatever precision the model was trained in: half of it
+    cannot tell outputs close to a boundary apart.
 
     An image has no perturbation (`found` is false, its values are NaN) if its
     decision is the same after `max_steps`, or if it cannot move: because all
@@ -303,8 +307,29 @@ class _Shifted(keras.Model):
 
 def _call(model, variables, x, values):
     """Calls a model at given values of its variables, and changes none."""
-    with keras.StatelessScope(zip(variables, values, strict=True)):
+    with (
+        keras.StatelessScope(zip(variables, values, strict=True)),
+        _single_precision(model),
+    ):
         return model(x, training=False)
+
+
+@contextlib.contextmanager
+def _single_precision(model):
+    """Lets layers of half precision compute in float32."""
+    halves = [
+        (layer, layer.dtype_policy)
+        for layer in model._flatten_layers()
+        if type(layer.dtype_policy) is keras.DTypePolicy
+        and layer.compute_dtype in ("float16", "bfloat16")
+    ]
+    try:
+        for layer, _ in halves:
+            layer.dtype_policy = "float32"
+        yield
+    finally:
+        for layer, policy in halves:
+            layer.dtype_policy = policy
 
 
 def _steps(network, x, outputs, labels, rivals):
@@ -381,6 +406,7 @@ def _validate_integer(name, value, smallest):
 
 def _validate_images(x):
     """Returns images as a float32 array of their own."""
+    refuse_masked(x, "Images")
     x = ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
     if not keras.backend.is_float_dtype(x.dtype.name):
         raise ValueError(

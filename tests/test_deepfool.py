@@ -419,10 +419,28 @@ def test_mixed_precision(classifier, digits):
     mixed.set_weights(classifier.get_weights())
     result = nc_keras.deepfool(mixed, x)
     assert result.perturbations.dtype == "float32"
-    # Outputs of 8 bits are often equal: such images cannot move on.
-    assert result.found.mean() > 0.5
-    mean = np.nanmean(result.relative_norms)
-    assert mean == pytest.approx(expected, rel=0.3)
+    assert result.robustness == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_gives_no_image_up(policy, rng):
+    def network(dtype):
+        return keras.Sequential(
+            [
+                keras.Input((6,)),
+                keras.layers.Dense(8, "tanh", dtype=dtype),
+                keras.layers.Dense(4, dtype=dtype),
+            ]
+        )
+
+    mixed, single = network(policy), network("float32")
+    single.set_weights(mixed.get_weights())
+    x = rng.normal(size=(60, 6)).astype("float32")
+    expected = nc_keras.deepfool(single, x)
+    result = nc_keras.deepfool(mixed, x)
+    assert expected.found.all() and result.found.all()
+    assert result.robustness == pytest.approx(expected.robustness, rel=1e-4)
+    assert [layer.dtype_policy.name for layer in mixed.layers] == [policy] * 2
 
 
 def test_images_of_another_shape_follow():

@@ -27,7 +27,8 @@ class RunningCollapse(keras.callbacks.Callback):
     those of its middle remains. With small learning rates, and without such
     layers, they agree with `NeuralCollapse`. What needs the examples again
     (`nc4`, `accuracy`) is not among them. After an epoch that lacks a class
-    they are NaN.
+    they are NaN. Examples do not count whose sample weight is 0, or whose
+    label is the `ignore_class` of the model's loss.
 
     Args:
         head: As in `nc_keras.measure`.
@@ -36,8 +37,9 @@ class RunningCollapse(keras.callbacks.Callback):
             `True`.
 
     Raises:
-        ValueError: If the head cannot be found, or the labels are not one a
-            feature.
+        ValueError: If the head cannot be found, if the labels are not one
+            per feature, or of several outputs, and at the end of an epoch
+            that met a label that names no class or several.
 
     Example:
 
@@ -80,7 +82,7 @@ class RunningCollapse(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._statistics = None
         if self._means is not None:
-            self._metric.references.assign(self._means)
+            self._metric.set_references(self._means)
 
     def on_test_begin(self, logs=None):
         # A validation resets all metrics before the epoch has ended.
@@ -106,6 +108,25 @@ class RunningCollapse(keras.callbacks.Callback):
         if self._statistics is None:
             self._statistics = self._metric.statistics(self.without_drift)
 
+    def _update(self, model, labels, features, weights):
+        if isinstance(labels, dict | list | tuple):
+            raise ValueError(
+                "`RunningCollapse` measures models with one output and its "
+                "labels; for one output of several use `NeuralCollapse`. "
+                f"Received: labels in a {type(labels).__name__} of "
+                f"{len(labels)}."
+            )
+        labels = ops.convert_to_tensor(labels)
+        ignored = getattr(model.loss, "ignore_class", None)
+        if ignored is not None:
+            counted = labels != ops.cast(ignored, labels.dtype)
+            if weights is not None:
+                weights = ops.convert_to_tensor(weights)
+                counted = ops.reshape(counted, ops.shape(weights))
+                counted = ops.cast(counted, weights.dtype) * weights
+            weights = counted
+        self._metric.update_state(labels, ops.stop_gradient(features), weights)
+
     def _attach(self, model, head):
         """Lets each training step hand features and labels to the metric."""
         features = []
@@ -119,9 +140,7 @@ class RunningCollapse(keras.callbacks.Callback):
         @functools.wraps(compute_loss)
         def update(x=None, y=None, y_pred=None, sample_weight=None, **kwargs):
             if kwargs.get("training", True):
-                self._metric.update_state(
-                    y, ops.stop_gradient(features[-1]), sample_weight
-                )
+                self._update(model, y, features[-1], sample_weight)
             features.clear()
             return compute_loss(x, y, y_pred, sample_weight, **kwargs)
 

@@ -14,8 +14,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
     inference. The running statistics move a tenth of the way at each step
     (`momentum=0.9`), `1e-5` is added to the variance, and the running variance
     is the unbiased one: `n / (n - 1)` times the variance of the `n` values
-    that a batch has for a channel. Training outputs are the same, for there
-    the variance is the batch's own.
+    that a batch has for a channel: of all replicas with `synchronized=True`, of
+    those that a mask leaves. Training outputs are the same, for there the
+    variance is the batch's own. With `renorm=True` Keras keeps a moving
+    standard deviation, and so does this layer, as Keras does.
 
     Args:
         momentum: Float, the share of the running statistics that a step
@@ -48,15 +50,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        if not (training and self.trainable):
+        if self.renorm or not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
-        if mask is None and _has_kernel(inputs) and self._reduces_all_but_last:
+        plain = mask is None and not self.synchronized
+        if plain and _has_kernel(inputs) and self._reduces_all_but_last:
             return self._call_kernel(inputs)
         kept = ops.multiply(self.momentum, self.moving_variance)
         outputs = super().call(inputs, training=training, mask=mask)
         # What this batch added, its variance being biased.
         added = self.moving_variance - kept
-        others = ops.cast(self._values_a_channel(inputs) - 1, added.dtype)
+        others = ops.cast(self._values_a_channel(inputs, mask), added.dtype) - 1
         self.moving_variance.assign_add(added / ops.maximum(others, 1))
         return outputs
 
@@ -91,12 +94,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
             kept.assign(kept * self.momentum + new * (1.0 - self.momentum))
         return ops.reshape(outputs, shape)
 
-    def _values_a_channel(self, inputs):
+    def _values_a_channel(self, inputs, mask):
+        if mask is not None:  # Keras does not share those between replicas.
+            return ops.sum(ops.cast(mask, "int32"))
         shape = ops.shape(inputs)
         count = 1
         for axis in self._reduction_axes:
             count = count * shape[axis]
-        return count
+        return _of_all_replicas(count) if self.synchronized else count
 
 
 def _has_kernel(inputs):
@@ -106,7 +111,20 @@ def _has_kernel(inputs):
     )
 
 
+def _of_all_replicas(count):
+    """The sum over the replicas of TensorFlow's strategies."""
+    distribute = _backend().distribute
+    context = distribute.get_replica_context()
+    if context is None:
+        return count
+    count = ops.cast(count, "float32")
+    return context.all_reduce(distribute.ReduceOp.SUM, count)
+
+
+def _backend():
+    return importlib.import_module(keras.backend.backend())
+
+
 @functools.cache
 def _kernel():
-    backend = importlib.import_module(keras.backend.backend())
-    return backend.raw_ops.FusedBatchNormV3
+    return _backend().raw_ops.FusedBatchNormV3

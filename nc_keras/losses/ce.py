@@ -15,9 +15,13 @@ class CE(OutputLoss):
     `loss = -sum_c t_c log softmax(f)_c`,
     `t_c = (1 - label_smoothing) [c = y] + label_smoothing / C`.
 
+    An output of `-inf` excludes a class: its probability is 0, and the loss
+    is the one of the other classes alone, of which there are `C` then.
+
     Args:
         label_smoothing: Float in `[0, 1)`, the share of the target that is
-            spread evenly over all classes. Defaults to `0.0`.
+            spread evenly over all classes that are not excluded. Defaults to
+            `0.0`.
         reduction: As in `keras.losses.Loss`. Defaults to
             `"sum_over_batch_size"`.
         name: Optional name of the loss.
@@ -61,11 +65,22 @@ class CE(OutputLoss):
 
     def compute(self, targets: Any, outputs: Any) -> Any:
         if self.label_smoothing:
+            targets = (1 - self.label_smoothing) * targets
             uniform = self.label_smoothing / outputs.shape[-1]
-            targets = (1 - self.label_smoothing) * targets + uniform
-        return -ops.sum(targets * ops.log_softmax(outputs), axis=-1)
+            targets = targets + uniform * _shares(outputs)
+        log_p = ops.log_softmax(outputs)
+        # Not 0 * -inf, which is NaN, of a class that is excluded.
+        log_p = ops.where(targets == 0, 0.0, log_p)
+        return -ops.sum(targets * log_p, axis=-1)
 
     def get_config(self):
         config = super().get_config()
         config.update(label_smoothing=self.label_smoothing)
         return config
+
+
+def _shares(outputs):
+    """1 a class; 0 if it is excluded, and more for those that are left."""
+    possible = ops.cast(outputs != -float("inf"), outputs.dtype)
+    left = ops.sum(possible, axis=-1, keepdims=True)
+    return possible * (outputs.shape[-1] / left)

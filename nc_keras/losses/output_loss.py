@@ -2,8 +2,12 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend import get_keras_mask  # It has no public name.
 
+from nc_keras.arguments import refuse_masked
 from nc_keras.labels import one_hot_rows
+from nc_keras.labels import without_ignored
+from nc_keras.losses.raw_outputs import warn_of_probabilities
 
 
 class OutputLoss(keras.losses.Loss):
@@ -14,7 +18,8 @@ class OutputLoss(keras.losses.Loss):
     integer or one-hot labels and refuses those that do not fit. What cannot
     be refused without waiting for the device, a label outside `0 .. C - 1`, a
     fraction or a row that is not one-hot, makes the loss NaN instead of a
-    wrong number.
+    wrong number. A label of an example that does not count, whose sample
+    weight is 0 or which is masked, may be anything.
     """
 
     def compute(self, targets: Any, outputs: Any) -> Any:
@@ -22,6 +27,19 @@ class OutputLoss(keras.losses.Loss):
         raise NotImplementedError(
             f"{type(self).__name__} must implement `compute()`."
         )
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        refuse_masked(y_true, "Labels")
+        warn_of_probabilities(self, y_pred)
+        # Zero times NaN is NaN, in the gradient too.
+        for counted in (sample_weight, get_keras_mask(y_pred)):
+            if counted is not None:
+                y_true = without_ignored(
+                    ops.convert_to_tensor(y_true, dtype=self.dtype),
+                    ops.convert_to_tensor(y_pred, dtype=self.dtype),
+                    counted,
+                )
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred):
         # Nested lists arrive as nested lists of scalars.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nc_keras import geometry
+from nc_keras.arguments import real_array
 from nc_keras.labels import class_labels
 from nc_keras.metrics.examples import blocks
 
@@ -58,6 +59,7 @@ class ClassStatistics:
     def empty(cls, num_classes: int, dim: int) -> ClassStatistics:
         """Statistics of no examples, the neutral element of `merge`."""
         num_classes = geometry.validate_num_classes(num_classes)
+        dim = geometry.validate_dim(dim)
         return cls(
             counts=np.zeros(num_classes, "int64"),
             means=np.zeros((num_classes, dim)),
@@ -262,18 +264,58 @@ def validate_statistics(
             "Statistics must be `nc_keras.metrics.ClassStatistics`. "
             f"Received: statistics of type {type(statistics).__name__}."
         )
-    if scatter and statistics.scatter is None:
+    arrays = {
+        field.name: getattr(statistics, field.name)
+        for field in dataclasses.fields(statistics)
+    }
+    if arrays["scatter"] is None:
+        if scatter:
+            raise ValueError(
+                "The statistics carry no scatter matrix. Make them with "
+                "`ClassStatistics.from_features(..., scatter=True)`. "
+                "Received: statistics.scatter=None."
+            )
+        del arrays["scatter"]
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(
+                f"`statistics.{name}` must be a NumPy array. "
+                f"Received: {type(array).__name__}."
+            )
+        real_array(array, f"`statistics.{name}`")
+    means = arrays["means"]
+    classes, dim = means.shape if means.ndim == 2 else (0, 0)
+    expected = {
+        "counts": (classes,),
+        "means": (classes, dim),
+        "squares": (classes,),
+        "scatter": (dim, dim),
+    }
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if any(shape != expected[name] for name, shape in shapes.items()):
         raise ValueError(
-            "The statistics carry no scatter matrix. Make them with "
-            "`ClassStatistics.from_features(..., scatter=True)`. "
-            "Received: statistics.scatter=None."
+            "Statistics of C classes and D dimensions must have counts and "
+            "squares of shape (C,), means (C, D) and a scatter (D, D). "
+            f"Received: arrays of shapes {shapes}."
+        )
+    for name in ("counts", "squares"):
+        if (arrays[name] < 0).any():
+            raise ValueError(
+                f"`statistics.{name}` must not be negative. Received: "
+                f"{arrays[name].min()}, and {(arrays[name] < 0).sum()} such "
+                "values in all."
+            )
+    if scatter and not all(np.isfinite(a).all() for a in arrays.values()):
+        raise NonFiniteError(
+            "Statistics must be finite. Received: NaN or infinity in "
+            f"{[n for n, a in arrays.items() if not np.isfinite(a).all()]}."
         )
     return statistics
 
 
 def validate_features(features: Any, labels: np.ndarray) -> np.ndarray:
     """Returns features of shape `(N, D)`, or says why they are not."""
-    features = geometry.real_array(features, "Features")
+    features = real_array(features, "Features")
     if features.ndim != 2 or not features.size:
         raise ValueError(
             "Features must be an array of shape (N, D) with N, D > 0. "

@@ -1,5 +1,4 @@
 import functools
-import itertools
 from typing import Any
 
 import keras
@@ -7,7 +6,9 @@ import numpy as np
 from keras import ops
 
 from nc_keras import geometry
-from nc_keras.labels import one_hot_rows
+from nc_keras.labels import weighted_rows
+from nc_keras.metrics.centered_sums import CenteredSums
+from nc_keras.metrics.centered_sums import to_tensor
 from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
 from nc_keras.metrics.gathering import available
@@ -19,7 +20,7 @@ from nc_keras.metrics.registry import tags
 
 
 @keras.saving.register_keras_serializable(package="nc_keras")
-class CollapseMetric(keras.metrics.Metric):
+class CollapseMetric(CenteredSums):
     """Neural-collapse metrics of features that arrive batch by batch.
 
     The state lives on the device and takes `O(C D + D^2)` memory, whatever
@@ -43,7 +44,8 @@ class CollapseMetric(keras.metrics.Metric):
         y_true: Integer labels of shape `(batch_size,)` or `(batch_size, 1)`,
             or one-hot labels of shape `(batch_size, C)`.
         y_pred: Features of shape `(batch_size, D)`.
-        sample_weight: Optional weights of shape `(batch_size,)`.
+        sample_weight: Optional weights of shape `(batch_size,)` or
+            `(batch_size, 1)`. An example of weight 0 may have any label.
 
     Returns:
         A dictionary from tags to scalars. Values are NaN until every class
@@ -78,48 +80,18 @@ class CollapseMetric(keras.metrics.Metric):
 
     def build(self, dim: int) -> None:
         """Creates the state for features of dimension `dim`."""
-        classes = self.num_classes
-        for name, shape in {
-            "counts": (classes,),
-            "references": (classes, dim),
-            "sums": (classes, dim),
-            "squares": (classes,),
-            "scatter": (dim, dim),
-        }.items():
-            variable = self.add_variable(
-                shape, "zeros", dtype=self.dtype, name=name
-            )
-            setattr(self, name, variable)
+        self.add_state(self.num_classes, dim)
         self._built = True
 
     def update_state(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
-        y_true = _to_tensor(y_true, "Labels")
-        features = ops.cast(_to_tensor(y_pred, "Features"), self.dtype)
-        member = self._one_hot(y_true, features)
+        y_true = to_tensor(y_true, "Labels")
+        features = ops.cast(to_tensor(y_pred, "Features"), self.dtype)
+        member = self._memberships(y_true, features, sample_weight)
         if not self._built:
             self.build(features.shape[-1])
-        if sample_weight is not None:
-            member = member * ops.cast(sample_weight, self.dtype)[:, None]
-        counts = ops.sum(member, axis=0)
-        batch_means = ops.matmul(ops.transpose(member), features)
-        batch_means = batch_means / ops.where(counts == 0, 1.0, counts)[:, None]
-        first = ops.logical_and(self.counts == 0, counts != 0)
-        references = ops.where(
-            first[:, None], batch_means, ops.convert_to_tensor(self.references)
-        )
-        residuals = features - ops.take(
-            references, ops.argmax(member, axis=1), axis=0
-        )
-        weighted = residuals * ops.sum(member, axis=1, keepdims=True)
-        self.references.assign(references)
-        self.counts.assign_add(counts)
-        self.sums.assign_add(ops.matmul(ops.transpose(member), residuals))
-        self.squares.assign_add(
-            ops.matmul(ops.sum(residuals**2, axis=1), member)
-        )
-        self.scatter.assign_add(ops.matmul(ops.transpose(weighted), residuals))
+        self.add(member, features)
 
     def statistics(self) -> ClassStatistics:
         """The statistics so far, in float64.
@@ -132,23 +104,24 @@ class CollapseMetric(keras.metrics.Metric):
                 "No example was given to `update_state()`, so there are no "
                 "statistics."
             )
-        state = zip(*map(_of_replicas, self.variables), strict=True)
         return functools.reduce(
-            ClassStatistics.merge, itertools.starmap(self._statistics, state)
+            ClassStatistics.merge, map(self._statistics, self.parts())
         )
 
-    def _statistics(self, counts, references, sums, squares, scatter):
-        if not np.isfinite(scatter).all():
+    def _statistics(self, part):
+        if not np.isfinite(part["scatter"]).all():
             raise ValueError(
                 "A feature was NaN or infinite, or a label was not in "
                 f"0 .. {self.num_classes - 1}."
             )
+        counts, sums = part["counts"], part["sums"]
         shifts = sums / np.where(counts == 0, 1.0, counts)[:, None]
+        squares = part["squares"] - np.sum(sums * shifts, axis=1)
         return ClassStatistics(
             counts=counts,
-            means=references + shifts,
-            squares=squares - np.sum(sums * shifts, axis=1),
-            scatter=scatter - sums.T @ shifts,
+            means=part["references"] + shifts,
+            squares=np.maximum(squares, 0.0),
+            scatter=part["scatter"] - sums.T @ shifts,
         )
 
     def result(self, kernel: Any = None) -> dict[str, Any]:
@@ -162,7 +135,7 @@ class CollapseMetric(keras.metrics.Metric):
             return {}
         try:
             counts = ops.convert_to_numpy(self.counts)
-            scatter = ops.convert_to_numpy(self.scatter)
+            scatter = ops.convert_to_numpy(self._state["scatter"])
         except (
             AttributeError,
             NotImplementedError,
@@ -185,14 +158,16 @@ class CollapseMetric(keras.metrics.Metric):
 
     def _result_on_device(self, kernel):
         # Without this an SVD would meet the NaN of a class not yet seen.
-        counts = ops.convert_to_tensor(self.counts)
-        counts = ops.where(counts == 0, 1.0, counts)
-        shifts = self.sums / counts[:, None]
-        scatter = self.scatter - ops.matmul(ops.transpose(self.sums), shifts)
-        squares = self.squares - ops.sum(self.sums * shifts, axis=1)
-
+        seen = ops.all(self.counts > 0)
+        counts = ops.where(self.counts == 0, 1.0, self.counts)
+        state = {k: ops.convert_to_tensor(v) for k, v in self._state.items()}
+        sums = state["sums"]
+        shifts = sums / counts[:, None]
+        scatter = state["scatter"] - ops.matmul(ops.transpose(sums), shifts)
+        squares = state["squares"] - ops.sum(sums * shifts, axis=1)
+        # In units of the state, where squares are neither 0 nor infinite.
         layer = LastLayer(
-            means=self.references + shifts,
+            means=state["references"] / state["unit"] + shifts,
             variances=squares / counts,
             counts=counts,
             scatter=scatter / ops.sum(counts),
@@ -201,38 +176,18 @@ class CollapseMetric(keras.metrics.Metric):
         )
         layer = with_principal_variances(layer)
         values = evaluate(layer, select(None, available(layer)))
-        seen = ops.all(self.counts > 0)
         return {
             tag: ops.where(seen, value, float("nan"))
             for tag, value in values.items()
         }
 
-    def _one_hot(self, y_true, features):
+    def _memberships(self, y_true, features, weights):
         if len(features.shape) != 2 or (
-            self._built and features.shape[1] != self.sums.shape[1]
+            self._built and features.shape[1] != self._state["sums"].shape[1]
         ):
-            dim = self.sums.shape[1] if self._built else "D"
+            dim = self._state["sums"].shape[1] if self._built else "D"
             raise ValueError(
                 f"Features must have the shape (batch_size, {dim}). "
                 f"Received: features of shape {tuple(features.shape)}."
             )
-        outputs = ops.zeros_like(features[:, :1])
-        outputs = ops.repeat(outputs, self.num_classes, axis=1)
-        return one_hot_rows(y_true, outputs)
-
-
-def _to_tensor(array, name):
-    """A tensor, of what may be a tensor of any backend, or an array."""
-    if not hasattr(array, "dtype") or isinstance(array, np.ndarray):
-        array = geometry.real_array(array, name)
-    return ops.convert_to_tensor(array)
-
-
-def _of_replicas(variable):
-    """The values of a variable on each replica of TensorFlow's strategies.
-
-    Each replica has reference points of its own: their sums do not add up.
-    """
-    parts = getattr(variable.value, "values", None)
-    parts = parts if isinstance(parts, tuple) else (variable,)
-    return [ops.convert_to_numpy(part).astype("float64") for part in parts]
+        return weighted_rows(y_true, features, self.num_classes, weights)

@@ -1,6 +1,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from nc_keras.arguments import real_array
 from nc_keras.labels import class_labels
 from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.class_statistics import validate_features
@@ -15,6 +16,11 @@ from nc_keras.metrics.gathering import validate_head
 from nc_keras.metrics.gathering import validate_shapes
 from nc_keras.metrics.pairs import validate_sample
 from nc_keras.metrics.registry import select
+from nc_keras.metrics.units import exponent
+from nc_keras.metrics.units import refuse_lost
+from nc_keras.metrics.units import restored
+from nc_keras.metrics.units import scaled
+from nc_keras.metrics.units import scaled_bias
 
 
 def collapse_metrics(
@@ -97,17 +103,23 @@ def collapse_metrics(
         num_classes = len(kernel)
     labels, num_classes = class_labels(labels, num_classes)
     features = validate_features(features, labels)
+    ood_mean = None if ood is None else mean_feature(ood)
+    if train_means is not None:
+        train_means = real_array(train_means, "`train_means`")
+    # Squares of numbers beyond 1e154 or below 1e-154 are no float64.
+    size, head_size = exponent(features), exponent(kernel)
     measurement = Measurement(
-        KeptExamples(features, labels),
-        kernel,
-        bias,
+        KeptExamples(scaled(features, -size), labels),
+        scaled(kernel, -head_size),
+        scaled_bias(bias, -size - head_size),
         num_classes,
-        train_means=train_means,
+        train_means=scaled(train_means, -size),
         missing=missing,
         metrics=metrics,
-        ood_mean=None if ood is None else mean_feature(ood),
+        ood_mean=scaled(ood_mean, -size),
     )
-    return measurement.values(pairs, progress=True)
+    values = measurement.values(pairs, progress=True)
+    return restored(values, size, head_size)
 
 
 def metrics_from_statistics(
@@ -138,5 +150,8 @@ def metrics_from_statistics(
     validate_statistics(statistics, scatter=True)
     kernel, _ = validate_head(kernel, None)
     validate_shapes(statistics.means, len(statistics.counts), kernel, None)
-    layer = layer_of(statistics, kernel, missing=missing)
-    return evaluate(layer, select(None, available(layer)))
+    refuse_lost(statistics.means)
+    head_size = exponent(kernel)
+    layer = layer_of(statistics, scaled(kernel, -head_size), missing=missing)
+    values = evaluate(layer, select(None, available(layer)))
+    return restored(values, 0, head_size)

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
+from nc_keras.arguments import real_array
 from nc_keras.blas import one_thread
 from nc_keras.blas import one_thread_for
-from nc_keras.geometry import real_array
 from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import partial_labels
 from nc_keras.metrics.class_statistics import Accumulator
@@ -29,6 +29,7 @@ from nc_keras.metrics.last_layer import LastLayer
 from nc_keras.metrics.pairs import reduce_pairs
 from nc_keras.metrics.registry import Metric
 from nc_keras.metrics.registry import select
+from nc_keras.metrics.units import refuse_lost
 from nc_keras.processes import Gather
 
 
@@ -144,6 +145,7 @@ class Measurement:
         self._sort_metrics(scatter)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             self.statistics = self._statistics(num_classes)
+            refuse_lost(self.statistics.means)
             self.layer = layer_of(
                 self.statistics,
                 kernel,

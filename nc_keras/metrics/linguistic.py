@@ -11,7 +11,7 @@ from nc_keras.metrics.pairs import Pairs
 from nc_keras.metrics.registry import metric
 
 
-@metric("nc1_cdnv_quartic", over="pairs", default=False)
+@metric("nc1_cdnv_quartic", over="pairs", default=False, degrees=(-2, 0))
 def nc1_cdnv_quartic(pairs: Pairs) -> Any:
     """`mean (v_c + v_c') / (2 ||mu_c - mu_c'||^4)`: CDNV of exponent 2.
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.arguments import checked
 from nc_keras.blas import one_thread
 from nc_keras.labels import class_labels
 from nc_keras.losses.mse import MSE
@@ -58,6 +59,7 @@ class MSEDecomposition:
         return self.perp / self.total
 
 
+@checked(kernel="array", bias="array", decay="number")
 def mse_decomposition(
     features: Any,
     labels: Any,
@@ -142,6 +144,12 @@ def equivalent_decay(model: Any) -> float | None:
     >>> print(round(nc_keras.metrics.equivalent_decay(model), 6))
     0.0025
     """
+    if not getattr(model, "compiled", False):
+        raise ValueError(
+            "The model must be a `keras.Model` that was compiled, with "
+            "`model.compile(optimizer, loss)`. "
+            f"Received: model of type {type(model).__name__}."
+        )
     loss, optimizer = model.loss, model.optimizer
     if not is_squared_error(loss):
         return None

@@ -6,7 +6,7 @@ from nc_keras.metrics.last_layer import LastLayer
 from nc_keras.metrics.registry import metric
 
 
-@metric("nc0", "kernel")
+@metric("nc0", "kernel", degrees=(0, 1))
 def nc0(layer: LastLayer) -> Any:
     """`||W' 1||_2`, of Zhao et al. 2026."""
     xp = layer.xp

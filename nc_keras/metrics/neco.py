@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nc_keras.geometry import real_array
+from nc_keras.arguments import real_array
 from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.metrics.class_statistics import validate_statistics
@@ -145,6 +145,8 @@ def _principal_space(statistics, dim, standardize):
     validate_statistics(statistics, scatter=True)
     counts, means = statistics.counts, statistics.means
     classes, size = (counts > 0).sum(), means.shape[1]
+    if not classes:
+        raise ValueError("Received: `statistics` of no examples.")
     if dim is None:
         dim = min(classes - 1, size)
     if not isinstance(dim, numbers.Integral) or not 0 < dim <= size:

@@ -8,19 +8,19 @@ from nc_keras.metrics.linguistic import duality_cosines
 from nc_keras.metrics.registry import metric
 
 
-@metric("per_class_variance", default=False)
+@metric("per_class_variance", default=False, degrees=(2, 0))
 def per_class_variance(layer: LastLayer) -> Any:
     """`v_c = mean ||h - mu_c||^2` over the examples of each class."""
     return layer.variances
 
 
-@metric("per_class_norm_means", default=False)
+@metric("per_class_norm_means", default=False, degrees=(1, 0))
 def per_class_norm_means(layer: LastLayer) -> Any:
     """`||mu_c - mu_G||`."""
     return layer.mean_norms
 
 
-@metric("per_class_norm_weights", "kernel", default=False)
+@metric("per_class_norm_weights", "kernel", default=False, degrees=(0, 1))
 def per_class_norm_weights(layer: LastLayer) -> Any:
     """`||w_c||`."""
     return layer.weight_norms

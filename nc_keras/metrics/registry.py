@@ -31,6 +31,7 @@ class Metric:
         reduce: What is made of the values of pairs or examples, see `metric`.
         needs: What it cannot do without, see `metric`.
         default: Boolean, whether it is measured unless others are chosen.
+        degrees: The powers by which it grows with features and head.
     """
 
     tag: str
@@ -39,6 +40,7 @@ class Metric:
     reduce: str = "mean"
     needs: frozenset[str] = frozenset()
     default: bool = True
+    degrees: tuple[int, int] = (0, 0)
 
     @property
     def per_class(self) -> bool:
@@ -55,6 +57,7 @@ def metric(
     over: str = "layer",
     reduce: str = "mean",
     default: bool = True,
+    degrees: tuple[int, int] = (0, 0),
 ) -> Callable[[Callable], Callable]:
     """Registers a function as the metric `tag`.
 
@@ -72,6 +75,9 @@ def metric(
         reduce: `"mean"`; or `"variance"`, for pairs; or `"classes"`, for
             examples, the mean of each class.
         default: Boolean, whether it is measured unless others are chosen.
+        degrees: The powers of a factor of all features, and of one of the
+            head, by which the value grows. Features and heads beyond 1e30 or
+            below 1e-30 are measured after a division, which that undoes.
     """
     if over not in OVER or not set(needs) <= set(_NEEDS):
         raise ValueError(
@@ -81,7 +87,7 @@ def metric(
 
     def register(function):
         METRICS[tag] = Metric(
-            tag, function, over, reduce, frozenset(needs), default
+            tag, function, over, reduce, frozenset(needs), default, degrees
         )
         return function
 

@@ -1,24 +1,29 @@
+import dataclasses
+import functools
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from nc_keras.labels import one_hot_rows
+from nc_keras.geometry import validate_dim
+from nc_keras.geometry import validate_num_classes
+from nc_keras.labels import weighted_rows
+from nc_keras.metrics.centered_sums import CenteredSums
+from nc_keras.metrics.centered_sums import to_tensor
 from nc_keras.metrics.class_statistics import ClassStatistics
 
 
 @keras.saving.register_keras_serializable(package="nc_keras")
-class RunningStatistics(keras.metrics.Metric):
+class RunningStatistics(CenteredSums):
     """Class statistics of features that change while they are gathered.
-
-    The state is a sum over batches, so that any number of devices adds up to
-    it. It is centred at reference points that are set from outside, and stay
-    when the state is reset: the means of the epoch before.
 
     What one batch sees is seen with the same weights. So the scatter about
     the means of each batch is that of the examples alone, however the means
     drift from step to step; with `n - 1` in place of `n` it is unbiased.
+
+    What else is summed up is centred at reference points that stay when the
+    state is reset: the means of the epoch before, or of the first batch.
 
     Args:
         num_classes: Integer, the number of classes `C`, at least 2.
@@ -29,7 +34,8 @@ class RunningStatistics(keras.metrics.Metric):
     Call arguments:
         y_true: Integer or one-hot labels.
         y_pred: Features of shape `(batch_size, D)`.
-        sample_weight: Optional; examples of weight zero do not count.
+        sample_weight: Optional; examples of weight zero do not count, and
+            may have any label.
 
     Example:
 
@@ -51,56 +57,51 @@ class RunningStatistics(keras.metrics.Metric):
         dtype: Any = "float32",
     ):
         super().__init__(name=name, dtype=dtype)
-        self.num_classes = num_classes
-        self.dim = dim
-        self.references = self.add_variable(
-            (num_classes, dim), "zeros", self.dtype, "mean", "references"
+        self.num_classes = num_classes = validate_num_classes(num_classes)
+        self.dim = dim = validate_dim(dim)
+        self.add_state(
+            num_classes,
+            dim,
+            batches=(num_classes,),
+            within_squares=(num_classes,),
+            within_scatter=(dim, dim),
         )
-        shapes = {
-            "counts": (num_classes,),
-            "batches": (num_classes,),
-            "sums": (num_classes, dim),
-            "squares": (num_classes,),
-            "drift_squares": (num_classes,),
-            "scatter": (dim, dim),
-            "drift_scatter": (dim, dim),
-        }
-        self._sums = {
-            key: self.add_variable(shape, "zeros", self.dtype, name=key)
-            for key, shape in shapes.items()
-        }
+
+    @property
+    def references(self) -> Any:
+        """`(C, D)`, the points about which features are summed up."""
+        return self._state["references"]
+
+    def set_references(self, means: Any) -> None:
+        """Sets the points `(C, D)` about which features are summed up."""
+        self.references.assign(means)
+        self._state["known"].assign(ops.ones(self.num_classes, self.dtype))
 
     def update_state(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
-        features = ops.cast(y_pred, self.dtype)
-        outputs = ops.zeros_like(features[:, :1])
-        outputs = ops.repeat(outputs, self.num_classes, axis=1)
-        member = one_hot_rows(ops.convert_to_tensor(y_true), outputs)
+        features = ops.cast(to_tensor(y_pred, "Features"), self.dtype)
         if sample_weight is not None:
-            counted = ops.cast(sample_weight != 0, self.dtype)
-            member = member * ops.reshape(counted, (-1, 1))
-        counts = ops.sum(member, axis=0)
-        residuals = features - ops.matmul(member, self.references)
-        residuals = residuals * ops.sum(member, axis=1, keepdims=True)
-        sums = ops.matmul(ops.transpose(member), residuals)
+            sample_weight = ops.cast(
+                ops.convert_to_tensor(sample_weight), "bool"
+            )
+        member = weighted_rows(
+            to_tensor(y_true, "Labels"),
+            features,
+            self.num_classes,
+            sample_weight,
+        )
+        counts, sums, residuals = self.add(member, features)
         shifts = sums / ops.maximum(counts, 1.0)[:, None]
-        parts = {
-            "counts": counts,
-            "batches": ops.cast(counts > 0, self.dtype),
-            "sums": sums,
-            "squares": ops.matmul(ops.sum(residuals**2, axis=1), member),
-            "drift_squares": ops.sum(sums * shifts, axis=1),
-            "scatter": ops.matmul(ops.transpose(residuals), residuals),
-            "drift_scatter": ops.matmul(ops.transpose(sums), shifts),
-        }
-        for key, part in parts.items():
-            self._sums[key].assign_add(part)
+        within = residuals - self.rows_of(shifts, member)
+        self.add_squares("within_", member, within)
+        self.add_to("batches", ops.cast(counts > 0, self.dtype))
 
     def reset_state(self) -> None:
         """Forgets the examples, and keeps the reference points."""
-        for variable in self._sums.values():
-            variable.assign(ops.zeros(variable.shape, variable.dtype))
+        for name, variable in self._state.items():
+            if name not in ("references", "known"):
+                variable.assign(ops.zeros(variable.shape, variable.dtype))
 
     def result(self) -> dict:
         """Nothing: what a step has seen is evaluated once an epoch."""
@@ -115,38 +116,52 @@ class RunningStatistics(keras.metrics.Metric):
                 a class to tell, that is left in.
 
         Returns:
-            The statistics, or `None` if there are no finite ones.
+            The statistics, or `None` if a feature was NaN or infinite.
+
+        Raises:
+            ValueError: If a label named no class.
         """
-        sums = {
-            key: ops.convert_to_numpy(variable).astype("float64")
-            for key, variable in self._sums.items()
-        }
-        if not all(np.isfinite(array).all() for array in sums.values()):
+        parts = self.parts()
+        if not all(np.isfinite(part["counts"]).all() for part in parts):
+            raise ValueError(
+                f"Labels must be integers in 0 .. {self.num_classes - 1}, or "
+                "one-hot rows; an example of weight 0 may have any. "
+                "Received: a label that names no class, or several."
+            )
+        if not all(np.isfinite(a).all() for p in parts for a in p.values()):
             return None
-        counts = sums["counts"]
-        shifts = sums["sums"] / np.maximum(counts, 1)[:, None]
-        references = ops.convert_to_numpy(self.references).astype("float64")
-        if without_drift and _tells(counts, sums["batches"]):
-            free = counts - sums["batches"]
-            squares = sums["squares"] - sums["drift_squares"]
-            squares *= np.maximum(counts - 1, 0) / np.maximum(free, 1)
-            scatter = sums["scatter"] - sums["drift_scatter"]
-            seen = np.count_nonzero(counts)
-            scatter *= (counts.sum() - seen) / free.sum()
-        else:
-            squares = sums["squares"] - np.sum(sums["sums"] * shifts, axis=1)
-            scatter = sums["scatter"] - sums["sums"].T @ shifts
-        return ClassStatistics(
-            counts=np.rint(counts).astype("int64"),
-            means=references + shifts,
-            squares=np.maximum(squares, 0.0),
-            scatter=scatter,
+        statistics = functools.reduce(
+            ClassStatistics.merge, map(_with_drift, parts)
+        )
+        sums = {key: sum(part[key] for part in parts) for key in parts[0]}
+        counts, batches = sums["counts"], sums["batches"]
+        if not (without_drift and _tells(counts, batches)):
+            return statistics
+        free = counts - batches
+        each = np.maximum(counts - 1, 0) / np.maximum(free, 1)
+        whole = (counts.sum() - np.count_nonzero(counts)) / free.sum()
+        return dataclasses.replace(
+            statistics,
+            squares=sums["within_squares"] * each,
+            scatter=sums["within_scatter"] * whole,
         )
 
     def get_config(self):
         config = super().get_config()
         config.update(num_classes=self.num_classes, dim=self.dim)
         return config
+
+
+def _with_drift(part):
+    counts, sums = part["counts"], part["sums"]
+    shifts = sums / np.maximum(counts, 1)[:, None]
+    squares = part["squares"] - np.sum(sums * shifts, axis=1)
+    return ClassStatistics(
+        counts=np.rint(counts).astype("int64"),
+        means=part["references"] + shifts,
+        squares=np.maximum(squares, 0.0),
+        scatter=part["scatter"] - sums.T @ shifts,
+    )
 
 
 def _tells(counts, batches):

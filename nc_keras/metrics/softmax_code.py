@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nc_keras.geometry import real_array
+from nc_keras.arguments import real_array
 from nc_keras.geometry import validate_num_classes
 from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.metrics.last_layer import LastLayer

@@ -30,6 +30,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.arguments import checked
 from nc_keras.batches import is_one_shot
 from nc_keras.features import FeatureExtractor
 from nc_keras.labels import partial_labels
@@ -251,6 +252,7 @@ class Comparison:
             yield "test error <= margin error + bound, if the bound holds."
 
 
+@checked(model="model", x="data", delta="number")
 def convolutional(
     model: keras.Model, x: Any, delta: float = 1e-3, positions: bool = False
 ) -> Bound:
@@ -338,6 +340,7 @@ def convolutional(
     )
 
 
+@checked(model="model", x="data", delta="number")
 def fully_connected(model: keras.Model, x: Any, delta: float = 1e-3) -> Bound:
     """The bound that takes convolutions as the dense layers that they are.
 
@@ -391,6 +394,7 @@ def fully_connected(model: keras.Model, x: Any, delta: float = 1e-3) -> Bound:
     )
 
 
+@checked(model="model", x="data", delta="number")
 def spectral(model: keras.Model, x: Any, delta: float = 1e-3) -> Bound:
     """The bound by the number of parameters and spectral norms.
 
@@ -458,6 +462,13 @@ def spectral(model: keras.Model, x: Any, delta: float = 1e-3) -> Bound:
     )
 
 
+@checked(
+    model="model",
+    train="data",
+    test="data",
+    delta="number",
+    batch_size="integer",
+)
 def compare(
     model: keras.Model,
     train: Any,
@@ -515,6 +526,7 @@ def compare(
     return Comparison({bound.name: bound for bound in found}, measured)
 
 
+@checked(model="model", x="data", batch_size="integer")
 def inputs_of(model: keras.Model, x: Any, batch_size: int = 256) -> Inputs:
     """Sums up what the first weights of a model see of the examples.
 
@@ -563,6 +575,7 @@ def inputs_of(model: keras.Model, x: Any, batch_size: int = 256) -> Inputs:
     return Inputs(count, float(np.max(sums)), total)
 
 
+@checked(data="data", batch_size="integer")
 def errors_of(
     model: keras.Model | FeatureExtractor, data: Any, batch_size: int = 256
 ) -> tuple[float, float]:
@@ -595,6 +608,11 @@ def errors_of(
     """
     if isinstance(model, keras.Model):
         model = FeatureExtractor(model, features=model)
+    elif not isinstance(model, FeatureExtractor):
+        raise TypeError(
+            "`model` must be a `keras.Model` or a `nc_keras.FeatureExtractor`. "
+            f"Received: model of type {type(model).__name__}."
+        )
     x, y = data if isinstance(data, tuple) else (data, None)
     wrong = narrow = count = 0
     for outputs, labels in model.batches(x, y, batch_size):

@@ -17,8 +17,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.arguments import checked
 from nc_keras.labels import class_labels
 from nc_keras.metrics.class_statistics import ClassStatistics
+from nc_keras.metrics.class_statistics import validate_statistics
 
 
 class SingularError(ValueError):
@@ -122,6 +124,9 @@ def snr(statistics: ClassStatistics) -> np.ndarray:
     return values
 
 
+@checked(
+    initial="array", times="array", num_classes="integer", num_examples="values"
+)
 def predicted_snr(
     initial: Any, times: Any, num_classes: int, num_examples: Any
 ) -> np.ndarray:
@@ -171,6 +176,11 @@ def predicted_snr(
             "Singular values must be positive, and times not negative. "
             f"Received: initial={initial}, times={times}."
         )
+    if initial.ndim != 1 or times.ndim != 1:
+        raise ValueError(
+            "`initial` must have the shape (r,) and `times` the shape (T,). "
+            f"Received: shapes {initial.shape} and {times.shape}."
+        )
     equation = _Equation(num_classes, num_examples)
     begin = np.log(initial)
     target = equation.left(begin) + times[:, None]
@@ -185,6 +195,9 @@ def predicted_snr(
     return np.exp(u)
 
 
+@checked(
+    times="array", snr="array", num_classes="integer", num_examples="values"
+)
 def fit_time_scale(
     times: Any, snr: Any, num_classes: int, num_examples: Any
 ) -> TimeFit:
@@ -261,6 +274,7 @@ def fit_time_scale(
     return TimeFit(best, residual, closed)
 
 
+@checked(features="array", labels="array", times="array", rtol="number")
 def renormalized_flow(
     features: Any,
     labels: Any,
@@ -314,6 +328,7 @@ def renormalized_flow(
     return np.array([snr(flow.statistics(x)) for x in path])
 
 
+@checked(features="array", labels="array", times="array", rtol="number")
 def gradient_flow(
     features: Any,
     labels: Any,
@@ -394,6 +409,11 @@ class _Equation:
                     f"num_examples={counts.tolist()}, {num_classes=}."
                 )
             num_examples = int(counts.sum())
+        if num_classes < 2 or not num_examples > 0:
+            raise ValueError(
+                "At least two classes and an example are needed. "
+                f"Received: {num_classes=}, {num_examples=}."
+            )
         self.c1 = num_examples * num_classes**2
         self._c2 = num_examples * num_classes
         self._c3 = num_examples / 4
@@ -454,6 +474,7 @@ class _Flow:
 
 
 def _centered(statistics):
+    validate_statistics(statistics)
     if statistics.scatter is None or not statistics.counts.all():
         raise ValueError(
             "The signal-to-noise matrix needs the scatter matrix, and an "

@@ -14,7 +14,15 @@ from __future__ import annotations
 
 import math
 
+from nc_keras.arguments import checked
 
+
+@checked(
+    learning_rate="number",
+    weight_decay="number",
+    epsilon="number",
+    momentum="number",
+)
 def memory(
     learning_rate: float,
     weight_decay: float,
@@ -84,6 +92,14 @@ def memory(
     return float(math.ceil(math.log(epsilon) / _log_root(product, momentum)))
 
 
+@checked(
+    batch_size="integer",
+    learning_rate="number",
+    weight_decay="number",
+    epsilon="number",
+    momentum="number",
+    positions="integer",
+)
 def rank_bound(
     batch_size: int,
     learning_rate: float,

@@ -26,6 +26,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.arguments import checked
 from nc_keras.labels import class_labels
 from nc_keras.layers.rho import Rho
 from nc_keras.weights import chain_of
@@ -44,6 +45,7 @@ _PASSED = (
 )
 
 
+@checked(rho="number", outputs="array", targets="array", decay="number")
 def rho_rate(
     rho: float, outputs: Any, targets: Any, decay: float = 0.0
 ) -> float:
@@ -77,6 +79,7 @@ def rho_rate(
     return float(2 * (mu - rho * (second + decay)))
 
 
+@checked(outputs="array", targets="array", decay="number")
 def equilibrium_rho(outputs: Any, targets: Any, decay: float = 0.0) -> float:
     """The `rho` at which it rests: `mu / (m + lambda)`.
 
@@ -113,6 +116,7 @@ def equilibrium_rho(outputs: Any, targets: Any, decay: float = 0.0) -> float:
         return float(np.divide(mu, second + decay))
 
 
+@checked(outputs="array", rho="number")
 def normalized_margins(outputs: Any, labels: Any, rho: float = 1.0) -> Any:
     """Margins of the outputs, divided by the product of the norms.
 
@@ -166,6 +170,7 @@ def normalized_margins(outputs: Any, labels: Any, rho: float = 1.0) -> Any:
     return (own - others.max(axis=1)) / rho
 
 
+@checked(norms="values", outputs="array", targets="array", decay="number")
 def stationarity(
     norms: Sequence[float], outputs: Any, targets: Any, decay: float
 ) -> float:
@@ -241,6 +246,7 @@ class SquareLossFlow:
     kernels: list[np.ndarray]
 
 
+@checked(model="model", x="array", times="array", decay="number", rtol="number")
 def flow(
     model: keras.Model,
     x: Any,
@@ -413,6 +419,7 @@ class _Network:
         ]
 
 
+@checked(y="array", width="integer")
 def one_hot(y: Any, width: int) -> np.ndarray:
     """Targets of the square loss, one row an example.
 

@@ -18,6 +18,8 @@ import math
 
 import numpy as np
 
+from nc_keras.arguments import checked
+
 
 @dataclasses.dataclass(frozen=True)
 class Minimizer:
@@ -55,6 +57,13 @@ class Minimizer:
     is_simplex: bool
 
 
+@checked(
+    num_classes="integer",
+    examples="number",
+    weight_decay="number",
+    feature_decay="number",
+    label_smoothing="number",
+)
 def cross_entropy(
     num_classes: int,
     examples: int,
@@ -112,6 +121,13 @@ def cross_entropy(
     return model.centered(margin, loss)
 
 
+@checked(
+    num_classes="integer",
+    examples="number",
+    weight_decay="number",
+    feature_decay="number",
+    gamma="number",
+)
 def focal(
     num_classes: int,
     examples: int,
@@ -167,6 +183,8 @@ def focal(
 
     # The loss of zero bounds what any margin may cost.
     most = objective(0.0) / ((num_classes - 1) * model.rate)
+    if not math.isfinite(most):
+        raise OverflowError("The margin has no bound that a float holds.")
     grid = np.linspace(0.0, most, 2001)
     least = int(np.argmin([objective(z) for z in grid]))
     bracket = grid[max(least - 1, 0)], grid[min(least + 1, 2000)]
@@ -177,6 +195,14 @@ def focal(
     return model.centered(float(margin), data(margin))
 
 
+@checked(
+    num_classes="integer",
+    examples="number",
+    weight_decay="number",
+    feature_decay="number",
+    bias_decay="number",
+    target="number",
+)
 def mean_squared_error(
     num_classes: int,
     examples: int,

@@ -160,23 +160,82 @@ def test_the_drift_of_means_is_no_variance(rng):
         assert plain[tag] > 10 * expected[tag]
 
 
-def test_sums_of_two_devices_add_up(rng):
-    one, whole = RunningStatistics(4, 6), RunningStatistics(4, 6)
-    batches = drifting(rng, 0.02)
-    for h, y in batches:
-        whole.update_state(y, h)
-    other = RunningStatistics(4, 6)
-    for metric, part in ((one, batches[::2]), (other, batches[1::2])):
-        for h, y in part:
-            metric.update_state(y, h)
-    for mine, others, both in zip(
-        one.variables, other.variables, whole.variables, strict=True
+def test_the_first_epoch_of_a_collapsed_network(rng):
+    y = np.arange(300) % 3
+    centers, noise = rng.normal(size=(3, 8)), rng.normal(size=(300, 8))
+    x = (centers[y] + 1e-4 * noise).astype("float32")
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(1e-6), loss=nc_keras.losses.CE())
+    history = model.fit(
+        x, y, batch_size=60, verbose=0, callbacks=[RunningCollapse()]
+    ).history
+    expected = nc_keras.measure(model, x, y)["nc1"]
+    # Without drift 3 * 5 of 300 examples stand for none: a few percent.
+    assert history["running_nc1"][0] == pytest.approx(expected, rel=0.1)
+
+
+def fitted(loss, labels, weights=None, x=None, running=None):
+    keras.utils.set_random_seed(0)
+    model = nc_keras.models.MLP((4,), 3, widths=(8,))
+    model.compile(nc_keras.optimizers.SGD(0.0), loss=loss)
+    if x is None:
+        x = np.random.default_rng(0).normal(size=(60, 4))
+    return model.fit(
+        x,
+        labels,
+        sample_weight=weights,
+        shuffle=False,
+        verbose=0,
+        callbacks=[running or RunningCollapse()],
+    ).history
+
+
+@pytest.mark.parametrize("column", [False, True])
+def test_ignored_labels_do_not_count(column):
+    x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    ignored = np.where(np.arange(60) % 10 < 1, -1, y)
+    weights = (ignored >= 0) * 1.0
+    shape = (-1, 1) if column else (-1,)
+    ignoring = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, ignore_class=-1
+    )
+    expected = fitted(nc_keras.losses.CE(), y, weights)["running_nc1"]
+    for loss, given in (
+        (ignoring, None),
+        (ignoring, weights),
+        (nc_keras.losses.CE(), weights),
+        (nc_keras.losses.CE(), weights.reshape(shape)),
     ):
-        total = keras.ops.convert_to_numpy(mine) + keras.ops.convert_to_numpy(
-            others
-        )
-        np.testing.assert_allclose(
-            total, keras.ops.convert_to_numpy(both), rtol=1e-5
+        history = fitted(loss, ignored.reshape(shape), given, x)
+        np.testing.assert_allclose(history["running_nc1"], expected, rtol=1e-5)
+
+
+def test_labels_that_name_no_class_are_refused():
+    y = np.arange(60) % 3
+    for labels in (
+        np.where(np.arange(60) == 7, -1, y),
+        np.where(np.arange(60) == 7, 3, y),
+        np.maximum(np.eye(3)[y], [1, 0, 0]),
+    ):
+        with pytest.raises(ValueError, match=r"0 \.\. 2.*names no class"):
+            fitted("mse" if labels.ndim == 2 else nc_keras.losses.CE(), labels)
+
+
+def test_labels_of_several_outputs_are_refused():
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(8)(inputs)
+    head = keras.layers.Dense(3, name="a")
+    model = keras.Model(
+        inputs, {"a": head(hidden), "b": keras.layers.Dense(2)(hidden)}
+    )
+    model.compile("sgd", loss=dict.fromkeys("ab", nc_keras.losses.CE()))
+    labels = {"a": np.arange(60) % 3, "b": np.arange(60) % 2}
+    with pytest.raises(ValueError, match="labels in a dict of 2"):
+        model.fit(
+            np.ones((60, 4)),
+            labels,
+            verbose=0,
+            callbacks=[RunningCollapse(head)],
         )
 
 

@@ -1,3 +1,9 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -42,6 +48,64 @@ def test_outputs_are_those_of_keras(shape):
             rtol=1e-5,
             atol=1e-6,
         )
+
+
+@pytest.mark.parametrize("shape", [(16, 3), (4, 5, 3)])
+def test_renormalised_as_by_keras(shape, rng):
+    options = {"momentum": 0.9, "epsilon": 1e-5, "renorm": True}
+    ours = nc_keras.layers.BatchNormalization(**options)
+    keras_own = keras.layers.BatchNormalization(**options)
+    for k in range(4):
+        x = rng.normal(k, 1 + k, shape).astype("float32")
+        outputs = [layer(x, training=True) for layer in (ours, keras_own)]
+        np.testing.assert_allclose(
+            *map(ops.convert_to_numpy, outputs), rtol=1e-4, atol=1e-5
+        )
+    for one, other in zip(ours.weights, keras_own.weights, strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(one), ops.convert_to_numpy(other), rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_mask_leaves_its_values_only(dtype, rng):
+    x = rng.normal(size=(4, 5, 3))
+    mask = np.zeros((4, 5), bool)
+    mask[0], mask[:, :2] = True, True
+    layer = nc_keras.layers.BatchNormalization(dtype=dtype)
+    for _ in range(2):
+        layer(
+            ops.cast(x, dtype),
+            training=True,
+            mask=ops.convert_to_tensor(mask),
+        )
+    values = x[mask]
+    expected = 0.81 + 0.19 * values.var(0, ddof=1)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer.moving_variance), expected, rtol=1e-5
+    )
+    layer(ops.cast(x, dtype), training=True, mask=ops.zeros((4, 5), "bool"))
+    assert np.isfinite(ops.convert_to_numpy(layer.moving_variance)).all()
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="Keras has it there"
+)
+def test_replicas_are_synchronised():
+    script = pathlib.Path(__file__).parents[1] / "sharing/batch_norm.py"
+    root = str(script.parents[2])
+    output = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert not output.returncode, output.stderr
+    errors = json.loads(output.stdout.splitlines()[-1])
+    # Keras' E[x^2] - E[x]^2 of numbers of size 6 loses some of 24 bits.
+    assert max(errors["float32"].values()) < 36 * 16 * 2**-24
+    assert max(errors["float64"].values()) < 36 * 16 * 2**-53
 
 
 def test_a_frozen_layer_keeps_its_statistics():

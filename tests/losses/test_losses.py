@@ -133,6 +133,113 @@ def test_a_label_that_names_no_class_gives_nan_not_a_number(name, label):
     assert np.isnan(float(loss(np.array([label, 0]), np.ones((2, 5)))))
 
 
+COMPILED = ["ce", "smoothed", "mse", "rescaled"]
+
+
+def trained(loss, labels, **options):
+    """The loss that a compiled step had, and the weights it left."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile(nc_keras.optimizers.SGD(0.1), loss=loss)
+    x = np.random.default_rng(0).normal(size=(len(labels), 4))
+    history = model.fit(
+        x, labels, batch_size=len(labels), verbose=0, **options
+    ).history
+    return history["loss"][0], model.get_weights()
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("label", [-1, 3, 255, 1.5])
+def test_a_wrong_label_is_not_compiled_away(name, label):
+    labels = np.array([label, 0, 1, 2])
+    value, weights = trained(LOSSES[name](), labels)
+    assert np.isnan(value)
+    # Nor does the network go on as if nothing were wrong.
+    assert np.isnan(weights[0]).any()
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("row", [[0, 0, 0], [1, 1, 0], [0.5, 0.5, 0]])
+def test_a_wrong_row_is_not_compiled_away(name, row):
+    labels = np.array([row, [1, 0, 0], [0, 1, 0]], "float32")
+    assert np.isnan(trained(LOSSES[name](), labels)[0])
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("form", ["integer", "column", "one_hot"])
+def test_an_example_of_weight_zero_may_have_any_label(name, form):
+    y = np.array([0, 1, 2, 0, 1])
+    ignored = np.where(np.arange(5) < 2, -1, y)
+    if form == "one_hot":
+        y, ignored = (np.eye(4)[a][:, :3] for a in (y, ignored))
+    elif form == "column":
+        y, ignored = y[:, None], ignored[:, None]
+    weights = np.array([0, 0, 1, 0.5, 2], "float32")
+    expected, kept = trained(LOSSES[name](), y, sample_weight=weights)
+    for given in (weights, weights[:, None]):
+        value, after = trained(LOSSES[name](), ignored, sample_weight=given)
+        assert value == pytest.approx(expected, rel=1e-6)
+        for one, other in zip(kept, after, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("given", ["weights", "mask"])
+def test_padding_of_sequences_may_have_any_label(name, given, rng):
+    tokens = np.array([[1, 2, 3, 0], [4, 0, 0, 0]])
+    labels = np.where(tokens, tokens % 3, -1)
+    model = keras.Sequential(
+        [
+            keras.Input((4,), dtype="int32"),
+            keras.layers.Embedding(5, 6, mask_zero=given == "mask"),
+            keras.layers.Dense(3),
+        ]
+    )
+    model.compile(nc_keras.optimizers.SGD(0.0), loss=LOSSES[name]())
+    outputs = model.predict(tokens, verbose=0)[tokens > 0]
+    each = reference(name, labels[tokens > 0], outputs)
+    weights = {"sample_weight": (tokens > 0) * 2.0} if given != "mask" else {}
+    value = model.fit(tokens, labels, verbose=0, **weights).history["loss"][0]
+    # Keras divides by all positions, or by those that are not masked.
+    expected = each.mean() if given == "mask" else 2 * each.sum() / 8
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert np.isfinite(model.get_weights()[0]).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_leaves_an_excluded_class_out(smoothing, rng):
+    kept, y = rng.normal(size=(6, 3)).astype("float32"), np.arange(6) % 3
+    f = np.insert(kept, 1, -np.inf, axis=1)
+    labels = np.array([0, 2, 3])[y]
+    loss = CE(label_smoothing=smoothing, reduction=None)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(loss(labels, f)),
+        ops.convert_to_numpy(loss(y, kept)),
+        rtol=1e-6,
+    )
+    # As the true class it is impossible: log 0, and not a number that is less.
+    assert np.isposinf(float(CE(label_smoothing=smoothing)([1], f[:1])))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_an_excluded_class_leaves_the_gradients_finite(smoothing):
+    excluded = ops.convert_to_tensor(np.array([0, -np.inf, 0], "float32"))
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(3),
+            keras.layers.Lambda(lambda f: f + excluded),
+        ]
+    )
+    model.compile(nc_keras.optimizers.SGD(0.1), loss=CE(smoothing))
+    x, y = np.ones((4, 4)), np.array([0, 2, 0, 0])
+    before = model.get_weights()[0]
+    losses = model.fit(x, y, epochs=20, verbose=0).history["loss"]
+    after = model.get_weights()[0]
+    assert losses[-1] < losses[0] and np.isfinite(after).all()
+    np.testing.assert_array_equal(before[:, 1], after[:, 1])
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize(
     "row",
@@ -169,6 +276,52 @@ def test_a_dtype_that_cannot_hold_every_class_is_refused(name):
 def test_shapes_that_do_not_fit(name, labels, outputs):
     with pytest.raises(ValueError, match="Received: labels of shape"):
         LOSSES[name]()(np.zeros(labels), np.zeros(outputs))
+
+
+def network(*layers):
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+def compiled(*layers):
+    model = network(*layers)
+    inputs = keras.Input((4,))
+    return {"alone": model, "nested": keras.Model(inputs, model(inputs))}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_probabilities_are_warned_of(name, activation):
+    x, y = np.ones((6, 4)), np.arange(6) % 3
+    model = network(keras.layers.Dense(3, activation))
+    model.compile("sgd", loss=LOSSES[name]())
+    with pytest.warns(UserWarning, match="loss of raw outputs.*probabilities"):
+        model.fit(x, y, verbose=0)
+
+
+@pytest.mark.parametrize("form", ["alone", "nested"])
+@pytest.mark.parametrize("last", ["layer", "activation", "cast", "raw"])
+def test_probabilities_are_found_behind_other_layers(form, last):
+    layers = {
+        "layer": [keras.layers.Dense(3), keras.layers.Softmax()],
+        "activation": [
+            keras.layers.Dense(3),
+            keras.layers.Activation("softmax"),
+        ],
+        "cast": [
+            keras.layers.Dense(3, "softmax"),
+            keras.layers.Activation("linear", dtype="float32"),
+        ],
+        # What is hidden may be of any kind, and warnings are errors here.
+        "raw": [keras.layers.Dense(3, "sigmoid"), keras.layers.Dense(3)],
+    }[last]
+    model = compiled(*layers)[form]
+    model.compile("sgd", loss=CE())
+    x, y = np.ones((6, 4)), np.arange(6) % 3
+    if last == "raw":
+        model.fit(x, y, verbose=0)
+        return
+    with pytest.warns(UserWarning, match="probabilities"):
+        model.fit(x, y, verbose=0)
 
 
 def test_bad_arguments():

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import numpy as np
@@ -7,6 +8,7 @@ from scenarios import TOLERANCES
 from scenarios import assert_close
 from scenarios import draw
 
+import nc_keras
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import metrics_from_statistics
 
@@ -91,3 +93,61 @@ def test_refuses_what_cannot_be_merged_or_measured():
         metrics_from_statistics(without)
     with pytest.raises(ValueError, match="no example of 3 of 3"):
         metrics_from_statistics(ClassStatistics.empty(3, 2))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"counts": np.array([3, -1, 2])}, "counts. must not be negative"),
+        ({"squares": np.array([1.0, -0.1, 2])}, "squares. must not be neg"),
+        ({"squares": np.ones(4)}, r"'squares': \(4,\)"),
+        ({"counts": np.ones((3, 1))}, r"'counts': \(3, 1\)"),
+        ({"scatter": np.eye(3)}, r"'scatter': \(3, 3\)"),
+        ({"means": np.ones(3)}, r"'means': \(3,\)"),
+        ({"means": [[0.0, 1.0]] * 3}, "means. must be a NumPy array.*list"),
+        ({"means": np.full((3, 2), "a")}, "means. must be an array of real"),
+        ({"means": np.full((3, 2), np.nan)}, r"infinity in \['means'\]"),
+        ({"scatter": None}, "no scatter"),
+    ],
+)
+def test_statistics_that_cannot_be_are_refused(changes, message, rng):
+    whole = ClassStatistics.from_features(
+        rng.normal(size=(6, 2)), np.arange(6) % 3
+    )
+    wrong = dataclasses.replace(whole, **changes)
+    with pytest.raises(ValueError, match=message):
+        metrics_from_statistics(wrong)
+
+
+def test_masked_arrays_are_refused_wherever_arrays_enter(rng):
+    h, y = rng.normal(size=(12, 4)).astype("float32"), np.arange(12) % 3
+    mask = np.arange(12) < 3
+    rows = np.ma.masked_array(h, np.broadcast_to(mask[:, None], h.shape))
+    labels, kernel = (
+        np.ma.masked_array(y, mask),
+        np.ma.masked_less(h[:4, :3], 0),
+    )
+    model = nc_keras.models.MLP((4,), 3, widths=(5,))
+    metrics = nc_keras.metrics
+    for call in (
+        lambda: metrics.collapse_metrics(rows, y),
+        lambda: metrics.collapse_metrics(h, labels),
+        lambda: metrics.collapse_metrics(h, y, kernel),
+        lambda: metrics.collapse_metrics(h, y, ood=rows, metrics="all"),
+        lambda: metrics.collapse_metrics(h, y, train_means=rows[:3]),
+        lambda: ClassStatistics.from_features(list(rows), y),
+        lambda: metrics.CollapseMetric(3).update_state(labels, h),
+        lambda: metrics.CollapseMetric(3).update_state(y, rows),
+        lambda: metrics.RunningStatistics(3, 4).update_state(labels, h),
+        lambda: metrics.RunningStatistics(3, 4).update_state(y, rows),
+        lambda: nc_keras.measure(model, rows, y),
+        lambda: nc_keras.measure(model, h, labels),
+        lambda: nc_keras.measure(model, [(rows, y)]),
+        lambda: nc_keras.deepfool(model, rows),
+        lambda: nc_keras.losses.CE()(labels, h[:, :3]),
+        lambda: nc_keras.geometry.cosines(rows),
+    ):
+        with pytest.raises(ValueError, match="masked"):
+            call()
+    whole = np.ma.masked_array(h, False)
+    assert metrics.collapse_metrics(whole, y) == metrics.collapse_metrics(h, y)

@@ -145,6 +145,40 @@ def test_compiled_in_a_model(digits):
         np.testing.assert_allclose(logs[tag], expected[tag], rtol=1e-4)
 
 
+@pytest.mark.parametrize("label", [-1, 1.5])
+def test_a_wrong_label_is_not_compiled_away(label, digits):
+    x, y = digits[0][:100], digits[1][:100]
+    model, _ = two_headed()
+    features = keras.Model(model.inputs, model.layers[-1].input)
+    features.compile(
+        loss=lambda y, h: ops.mean(h) * 0,
+        weighted_metrics=[CollapseMetric(10)],
+    )
+    logs = features.evaluate(x, y, return_dict=True, verbose=0)
+    assert np.isfinite(logs["nc1"])
+    wrong = np.where(np.arange(100) == 3, label, y)
+    logs = features.evaluate(x, wrong, return_dict=True, verbose=0)
+    assert all(np.isnan(v) for k, v in logs.items() if k != "loss")
+    weights = (np.arange(100) != 3) * 1.0
+    logs = features.evaluate(
+        x, wrong, sample_weight=weights, return_dict=True, verbose=0
+    )
+    kept = np.arange(100) != 3
+    expected = nc_keras.measure(model, x[kept], y[kept])
+    assert logs["nc1"] == pytest.approx(expected["nc1"], rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_weights_may_be_a_column(shape, rng):
+    h, y = rng.normal(size=(60, 4)), np.arange(60) % 3
+    weights = np.arange(60) % 2
+    metric = CollapseMetric(3)
+    # Of an example of weight 0 the label does not matter.
+    metric.update_state(np.where(weights, y, -1), h, weights.reshape(shape))
+    expected = nc_keras.metrics.collapse_metrics(h[1::2], y[1::2])
+    assert_close(metric.result(), expected, 1e-5)
+
+
 def test_config_and_shapes():
     metric = CollapseMetric(4, name="nc")
     again = CollapseMetric.from_config(metric.get_config())
@@ -171,4 +205,3 @@ def test_state_does_not_grow_with_the_examples():
     sizes = [tuple(ops.shape(v)) for v in metric.variables]
     metric.update_state(y, h)
     assert sizes == [tuple(ops.shape(v)) for v in metric.variables]
-    assert len(sizes) == 5

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from nc_keras.metrics import METRICS
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import collapse_metrics
 from nc_keras.metrics import metrics_from_statistics
@@ -352,3 +353,56 @@ def test_infinity_is_not_lost_among_the_tiles(tile, monkeypatch, rng):
     h[:2] = h[6:8]
     values = collapse_metrics(h, y, metrics=["nc1_cdnv", "nc1_cdnv_quartic"])
     assert set(values.values()) == {np.inf}
+
+
+@pytest.mark.parametrize(
+    "size", [-1022, -700, -533, -500, -340, -100, 100, 340, 500, 533, 700, 1000]
+)
+@pytest.mark.parametrize("what", ["features", "head", "both"])
+def test_a_power_of_two_changes_nothing(what, size, rng):
+    # Beyond 2^512 and below 2^-512 float64 has no squares.
+    y = np.arange(60) % 3
+    means = rng.normal(size=(3, 4))
+    h = means[y] + 0.1 * rng.normal(size=(60, 4))
+    w, b = rng.normal(size=(4, 3)), 0.01 * rng.normal(size=3)
+    features = size if what != "head" else 0
+    head = size if what != "features" else 0
+    options = {"metrics": "all"}
+    small, outer = np.ldexp(h, features), np.ldexp(means, features)
+    # The bias goes with the outputs, where a float can.
+    b = b if abs(features + head) < 1000 else np.zeros(3)
+    expected = collapse_metrics(
+        h, y, w, b, train_means=means, ood=h[:5], **options
+    )
+    values = collapse_metrics(
+        small,
+        y,
+        np.ldexp(w, head),
+        np.ldexp(b, features + head),
+        train_means=outer,
+        ood=small[:5],
+        **options,
+    )
+    assert values.keys() == expected.keys()
+    for tag, value in values.items():
+        power = np.dot(METRICS[tag].degrees, (features, head))
+        with np.errstate(over="ignore", under="ignore"):
+            exact = np.ldexp(expected[tag], int(power))
+        np.testing.assert_allclose(value, exact, rtol=1e-10, err_msg=tag)
+
+
+def test_the_bias_decides_where_products_are_too_small(rng):
+    h, y = rng.normal(size=(30, 4)), np.arange(30) % 3
+    w, b = rng.normal(size=(4, 3)), np.array([0.0, 1e-3, -1.0])
+    values = collapse_metrics(h * 1e-200, y, w * 1e-150, b)
+    assert values["accuracy"] == np.mean(y == 1)
+    values = collapse_metrics(h * 1e200, y, w * 1e150, b)
+    assert values["accuracy"] == np.mean(np.argmax(h @ w, axis=1) == y)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_statistics_whose_squares_are_lost_are_refused(size, rng):
+    h, y = size * rng.normal(size=(30, 4)), np.arange(30) % 3
+    statistics = ClassStatistics.from_features(h, y)
+    with pytest.raises(ValueError, match="squares|finite"):
+        metrics_from_statistics(statistics)

@@ -254,7 +254,7 @@ def test_bad_measurements():
         with pytest.raises(ValueError, match=r"must have the shape \(T, r\)"):
             fit(times, snr)
     for snr in ([[1.0], [0.0]], [[1.0], [np.nan]], np.ones((2, 0))):
-        with pytest.raises(ValueError, match="must be positive and finite"):
+        with pytest.raises(ValueError, match="positive and finite|not empty"):
             fit([0, 1], snr)
     for times in ([1, 1], [1, 0], [0, np.nan]):
         with pytest.raises(ValueError, match="`times` must increase"):
