@@ -1,5 +1,8 @@
+import dataclasses
+import functools
 import gzip
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,10 +17,14 @@ from PIL import Image
 
 import nc_keras  # noqa: F401, registers the classes of saved models
 from recipes import datasets
+from recipes import digits
+from recipes import training
+from recipes.results import claim_folder
+from recipes.run import prepare
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--epochs", "3", "--widths", "8", "16", "--deepfool", "20"]
-QUICK += ["--progress", "False"]
+QUICK += ["--progress", "False", "--heads", "linear", "etf"]
 
 
 def command(recipe, *options):
@@ -117,6 +124,46 @@ def test_other_settings_are_not_mixed_in(quick_run):
     assert other.returncode == 1
     assert "batch_size is 64 there and 32 here" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+def test_other_data_of_the_same_shape_are_not_mixed_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "make_deterministic", lambda: None)
+    settings = dataclasses.replace(
+        digits.SETTINGS,
+        network="mlp",
+        widths=(8,),
+        heads=("linear",),
+        epochs=3,
+        per_class=10,
+        progress=False,
+        output=tmp_path,
+    )
+    (one,) = settings.runs
+    dataset = prepare(settings)
+    other = dataclasses.replace(dataset, y_train=(dataset.y_train + 1) % 10)
+
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        training.nc_keras.callbacks,
+        "Checkpoint",
+        functools.partial(
+            training.nc_keras.callbacks.Checkpoint, max_cost=math.inf
+        ),
+    )
+    claim_folder(settings, dataset)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(settings, one, dataset, [Kill()])
+    with pytest.raises(ValueError, match="data_digest is .* there"):
+        claim_folder(settings, other)
+    with pytest.raises(ValueError, match="data_digest"):
+        training.train(settings, one, other)
+    claim_folder(settings, dataset)
+    training.train(settings, one, dataset)
+    assert len(rows(tmp_path / one.name)) == 3
 
 
 def test_a_folder_in_which_nothing_ran_is_free(tmp_path):
