@@ -19,8 +19,8 @@ SETTINGS = Settings(
     widths=(32, 64, 128),
     epochs=200,
     batch_size=64,
-    rates={"ce": 0.03, "mse": 0.03, "rescaled_square": 0.001},
-    weight_decay=2e-2,
+    rates={"ce": 0.01, "mse": 0.03, "rescaled_square": 0.001},
+    weight_decay=4e-2,
 )
 
 if __name__ == "__main__":
