@@ -64,8 +64,8 @@ RESULTS = {
         ),
         Result(
             "digits_sweep",
-            "recipes.sweep digits --fraction 0.15",
-            _CONV_NET,
+            "recipes.sweep digits --network mlp --fraction 0.15",
+            _MLP,
             "sweep.png",
         ),
         Result(
