@@ -315,6 +315,26 @@ class FeatureExtractor:
             )
 
 
+def refuse_calls(name: str, found: list) -> None:
+    """Says so where the calls of a layer in one pass differ in its features.
+
+    Args:
+        name: String, the name of the layer.
+        found: List of tensors, the features of each call.
+
+    Raises:
+        ValueError: If they are not the same.
+    """
+    if all(one is found[0] for one in found):
+        return
+    raise ValueError(
+        f"The model calls its layer {name!r} more than once, on different "
+        "inputs, as a siamese network does: which of them are the features is "
+        "not known. Measure a model that calls it once, such as one branch, "
+        "or pass a function of the inputs as `features`."
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class _Source:
     """Where features come from: a layer's input or output, or a function."""
@@ -335,20 +355,12 @@ class _Source:
             if arguments.get("reverse") or not only_reverse:
                 first = next(iter(arguments.values()))
                 found = outputs if self.is_output else first
-                if records.setdefault(self, found) is not found:
-                    self._refuse_calls()
+                refuse_calls(
+                    self.name, [records.setdefault(self, found), found]
+                )
             return outputs
 
         return recorded
-
-    def _refuse_calls(self):
-        raise ValueError(
-            f"The model calls its layer {self.name!r} more than once, on "
-            "different inputs, as a siamese network does: which of them are "
-            "the features is not known. Measure a model that calls it once, "
-            "such as one branch, or pass a function of the inputs as "
-            "`features`."
-        )
 
     def vectors(self, tensor, pooling):
         """Returns the features, channels last, of a dtype NumPy knows."""

@@ -169,7 +169,7 @@ class Head:
         outputs = _rows(outputs)
         logits = logits.reshape(-1, logits.shape[-1])
         if outputs is not None and outputs.shape == logits.shape:
-            if _is_made_of(outputs, logits, self.layer):
+            if _is_made_of(outputs, logits):
                 return
         raise ValueError(
             f"The outputs are not those of the last layer with weights, "
@@ -208,6 +208,29 @@ def last_layer(model: keras.Model, layer: Any = None) -> keras.Layer | None:
     try:
         return _found(model)[0]
     except ValueError:
+        return None
+
+
+def loss_of_output(model: keras.Model, name: str) -> Any:
+    """The loss that a model was compiled with for one of its outputs.
+
+    Args:
+        model: The model.
+        name: String, the output; of a model with one, any.
+
+    Returns:
+        A loss or function, or `None` where it is not known.
+    """
+    loss = getattr(model, "loss", None)
+    if isinstance(loss, list | tuple):
+        names = getattr(model, "output_names", None) or []
+        loss = dict(zip(names, loss, strict=False))
+    if isinstance(loss, dict):
+        only = next(iter(loss.values())) if len(loss) == 1 else None
+        loss = loss.get(name, only)
+    try:
+        return keras.losses.get(loss)
+    except (ValueError, TypeError):
         return None
 
 
@@ -339,13 +362,7 @@ def _has_sigmoid(model, layer, after):
         return True
     if any(type(one).__name__.lower() == "sigmoid" for one in after):
         return True  # of keras.ops
-    loss = getattr(model, "loss", None)
-    if isinstance(loss, dict | list | tuple) and len(loss) == 1:
-        (loss,) = loss.values() if isinstance(loss, dict) else loss
-    try:
-        loss = keras.losses.get(loss)
-    except (ValueError, TypeError):
-        return False
+    loss = loss_of_output(model, last[-1].name)
     kinds = tuple(kind for kind in _BINARY_LOSSES if isinstance(kind, type))
     return isinstance(loss, kinds) or loss in _BINARY_LOSSES
 
@@ -409,7 +426,7 @@ def _rows(outputs):
     return outputs.reshape(-1, outputs.shape[-1])
 
 
-def _is_made_of(outputs, logits, layer):
+def _is_made_of(outputs, logits):
     """Whether outputs are logits, or a known function of them."""
     size = np.abs(logits).max() if logits.size else 0.0
     # Products of so many terms, rounded as the model computes.

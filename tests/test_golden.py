@@ -63,4 +63,5 @@ def test_a_trajectory_moves_by_more_than_rounding():
     assert golden.moved(before, {"run/loss": [2.0, 1.01]})
     assert golden.moved(before, {"run/loss": [2.0]})
     assert golden.moved(before, {"run/loss": [2.0, float("nan")]})
+    assert golden.moved(before, {"run/loss": [2.0, None]})
     assert golden.moved(before, {"run/nc1": [2.0, 1.0]})

@@ -204,6 +204,22 @@ def test_one_sigmoid_output_is_two_classes(kind, rng):
     assert "nc3_duality" in said[0].split("0 by definition")[1]
 
 
+@pytest.mark.parametrize("as_list", [False, True])
+def test_one_binary_output_of_several(as_list, few):
+    x, y = few
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(6, activation="relu")(inputs)
+    outputs = [layers.Dense(n, name=f"of_{n}")(hidden) for n in (3, 1)]
+    binary = keras.losses.BinaryCrossentropy(from_logits=True)
+    losses = {"of_3": nc_keras.losses.CE(), "of_1": binary}
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", [*losses.values()] if as_list else losses)
+    assert nc_keras.measure(model, x, y % 2, head="of_1")["nc1"] > 0
+    model.compile("sgd", [binary, "mse"])
+    with pytest.raises(ValueError, match="as a regression has"):
+        nc_keras.measure(model, x, y % 2, head="of_1")
+
+
 def test_regression_is_told_so(few):
     x, _ = few
     model = sequential(layers.Dense(6, "relu"), layers.Dense(1))
@@ -242,5 +258,23 @@ def test_labels_of_several_outputs(few):
         nc_keras.measure(model, x, {"a": y, "b": y}, head="right")
     collapse = nc_keras.callbacks.NeuralCollapse(x, labels, head="right")
     model.compile("sgd", loss={n: nc_keras.losses.CE() for n in labels})
+    logs = model.fit(x, labels, verbose=0, callbacks=[collapse]).history
+    assert len(logs["nc1"]) == 1
+
+
+def test_labels_of_several_outputs_of_a_model_that_is_not_built(few):
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.left = layers.Dense(3, name="left")
+            self.right = layers.Dense(3, name="right")
+
+        def call(self, inputs):
+            return {"left": self.left(inputs), "right": self.right(inputs)}
+
+    x, y = few
+    model, labels = Model(), {"left": y, "right": (y + 1) % 3}
+    model.compile("sgd", loss={n: nc_keras.losses.CE() for n in labels})
+    collapse = nc_keras.callbacks.NeuralCollapse(x, labels, head="right")
     logs = model.fit(x, labels, verbose=0, callbacks=[collapse]).history
     assert len(logs["nc1"]) == 1

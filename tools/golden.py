@@ -144,7 +144,8 @@ def moved(before: Trajectory, now: Trajectory) -> list[str]:
         for name, values in before.items()
         if len(values) != len(now[name])
         or any(
-            not abs(one - other) <= TOLERANCE * abs(one)
+            # Null is what was not finite.
+            None in (one, other) or not abs(one - other) <= TOLERANCE * abs(one)
             for one, other in zip(values, now[name], strict=True)
         )
     ]

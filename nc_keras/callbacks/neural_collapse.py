@@ -144,7 +144,9 @@ class NeuralCollapse(keras.callbacks.Callback):
         if self.model.built:
             self._find_features()
         for name, (x, y) in self._data().items():
-            if y is not None and not self.across_processes:
+            # Which of several labels are meant is known once there is a head.
+            is_known = self._extractor is not None or not isinstance(y, dict)
+            if y is not None and is_known and not self.across_processes:
                 with _about(name):
                     y = labels_of(y, self._name_of_head())
                     self._validate_labels(validate_lengths(x, y))

@@ -7,8 +7,13 @@ from keras import ops
 
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.features import FeatureExtractor
+from nc_keras.features import refuse_calls
+from nc_keras.heads import loss_of_output
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
+from nc_keras.metrics.registry import tags
 from nc_keras.metrics.running_statistics import RunningStatistics
+
+_NEEDED = ("scatter", "principal_variances", "kernel")
 
 
 class RunningCollapse(keras.callbacks.Callback):
@@ -37,9 +42,10 @@ class RunningCollapse(keras.callbacks.Callback):
             `True`.
 
     Raises:
-        ValueError: If the head cannot be found, if the labels are not one
-            per feature, or of several outputs, and at the end of an epoch
-            that met a label that names no class or several.
+        ValueError: If the head cannot be found, or is called more than once;
+            if the labels are not one per feature, or of several outputs; and
+            at the end of an epoch that met a label that names no class or
+            several.
 
     Example:
 
@@ -67,17 +73,15 @@ class RunningCollapse(keras.callbacks.Callback):
         with strategy.scope() if strategy else contextlib.nullcontext():
             self._metric = RunningStatistics(classes, dim)
         self._means = self._statistics = None
-        self._keys = ()
         self._attach(model, self._extractor.head)
 
     def get_state(self) -> dict:
         """What `Checkpoint` keeps: the class means of the last epoch."""
-        return {"means": self._means, "keys": self._keys}
+        return {"means": self._means}
 
     def set_state(self, state: dict) -> None:
         """Goes on where `get_state()` was called."""
         self._means = state["means"]
-        self._keys = state.get("keys", ())
 
     def on_epoch_begin(self, epoch, logs=None):
         self._statistics = None
@@ -91,15 +95,13 @@ class RunningCollapse(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         self._gather()
-        logs.update(dict.fromkeys(self._keys, UNMEASURED))
+        logs.update({f"running_{tag}": UNMEASURED for tag in tags(*_NEEDED)})
         statistics = self._statistics
         if statistics is None or not statistics.counts.all():
             return
         self._means = statistics.means.astype("float32")
         values = metrics_from_statistics(statistics, self._extractor.kernel)
-        values = {f"running_{tag}": value for tag, value in values.items()}
-        self._keys = list(values)
-        logs.update(values)
+        logs.update({f"running_{tag}": v for tag, v in values.items()})
 
     def on_train_end(self, logs=None):
         self._undo.close()
@@ -117,7 +119,8 @@ class RunningCollapse(keras.callbacks.Callback):
                 f"{len(labels)}."
             )
         labels = ops.convert_to_tensor(labels)
-        ignored = getattr(model.loss, "ignore_class", None)
+        loss = loss_of_output(model, self._extractor.head.name)
+        ignored = getattr(loss, "ignore_class", None)
         if ignored is not None:
             counted = labels != ops.cast(ignored, labels.dtype)
             if weights is not None:
@@ -130,12 +133,19 @@ class RunningCollapse(keras.callbacks.Callback):
     def _attach(self, model, head):
         """Lets each training step hand features and labels to the metric."""
         features = []
-        call, compute_loss = head.call, model.compute_loss
+        call, forward, compute_loss = head.call, model.call, model.compute_loss
 
         @functools.wraps(call)
         def record(inputs, *args, **kwargs):
             features.append(inputs)
             return call(inputs, *args, **kwargs)
+
+        @functools.wraps(forward)
+        def watch(*args, **kwargs):
+            features.clear()  # those of a measurement, say
+            outputs = forward(*args, **kwargs)
+            refuse_calls(head.name, features)
+            return outputs
 
         @functools.wraps(compute_loss)
         def update(x=None, y=None, y_pred=None, sample_weight=None, **kwargs):
@@ -149,6 +159,7 @@ class RunningCollapse(keras.callbacks.Callback):
         self._undo.callback(model._metrics.remove, self._metric)
         for owner, name, function in (
             (head, "call", record),
+            (model, "call", watch),
             (model, "compute_loss", update),
         ):
             own = vars(owner).get(name)

@@ -52,7 +52,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs, training=None, mask=None):
         if self.renorm or not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
-        plain = mask is None and not self.synchronized
+        # The kernel takes statistics in float32 alone.
+        plain = self.variable_dtype == "float32" and mask is None
+        plain = plain and not self.synchronized
         if plain and _has_kernel(inputs) and self._reduces_all_but_last:
             return self._call_kernel(inputs)
         kept = ops.multiply(self.momentum, self.moving_variance)

@@ -124,8 +124,8 @@ def select(
 
 
 def tags(*have: str) -> list[str]:
-    """Returns the default metrics that need nothing but these."""
-    return [m.tag for m in select(None, have)]
+    """Returns the default metrics that need these alone, and no examples."""
+    return [m.tag for m in select(None, have) if m.over != "examples"]
 
 
 def _listed(metrics):

@@ -19,7 +19,7 @@ _LOSSES = {"ce": nc_keras.losses.CE, "mse": nc_keras.losses.MSE}
 # What the notebook calls a number, and what it is here; it leaves out the 1/C
 # of NC1.
 _NAMES = {
-    "Sw_invSb": "10 nc1",
+    "Sw_invSb": "C nc1",
     "norm_M_CoV": "nc2_equinorm_means",
     "norm_W_CoV": "nc2_equinorm_weights",
     "cos_M": "nc2_max_angle_means",
@@ -97,7 +97,7 @@ def by_library(
         features, labels, kernel, bias, decay
     )
     values = found | {
-        "10 nc1": kernel.shape[1] * found["nc1"],
+        "C nc1": kernel.shape[1] * found["nc1"],
         **{
             f"mse_decomposition().{name}": getattr(parts, name)
             for name in ("nc1", "nc23", "perp")

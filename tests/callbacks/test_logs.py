@@ -331,12 +331,13 @@ def test_beside_keras_tensorboard_no_run_has_two_writers(tmp_path):
         assert steps == [*range(1, 7)]
 
 
-def test_running_values_of_an_epoch_without_a_class(tmp_path):
+@pytest.mark.parametrize("without", [0, 1])
+def test_running_values_of_an_epoch_without_a_class(without, tmp_path):
     x, y = examples()
 
     def batches():
         for epoch in range(4):
-            yield x, (np.where(y == 2, 0, y) if epoch == 1 else y)
+            yield x, (np.where(y == 2, 0, y) if epoch == without else y)
 
     panels = NCTensorBoard(tmp_path, x, y)
     history = (
@@ -352,6 +353,8 @@ def test_running_values_of_an_epoch_without_a_class(tmp_path):
         .history
     )
     measured = np.isfinite(history["running_nc1_cdnv"])
-    assert measured.tolist() == [True, False, True, True]
+    assert measured.tolist() == [epoch != without for epoch in range(4)]
+    assert {len(values) for values in history.values()} == {4}
     rows = [row for row in rows_of(tmp_path) if "running_nc1_cdnv" in row]
-    assert [row["epoch"] for row in rows] == [1, 3, 4]
+    others = [epoch for epoch in range(1, 5) if epoch != without + 1]
+    assert [row["epoch"] for row in rows] == others

@@ -108,6 +108,18 @@ def test_replicas_are_synchronised():
     assert max(errors["float64"].values()) < 36 * 16 * 2**-53
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16"])
+def test_half_precision(dtype, rng):
+    layer = nc_keras.layers.BatchNormalization(dtype=dtype)
+    values = 3 * rng.normal(size=(16, 4, 4, 2))
+    assert layer(values, training=True).shape == values.shape
+    found = ops.convert_to_numpy(ops.cast(layer.moving_variance, "float32"))
+    values = values.reshape(-1, 2)
+    expected = 0.9 + 0.1 * values.var(axis=0, ddof=1)
+    # 8 bits, of which a sum of squares keeps fewer.
+    np.testing.assert_allclose(found, expected, rtol=0.03)
+
+
 def test_a_frozen_layer_keeps_its_statistics():
     layer = nc_keras.layers.BatchNormalization()
     layer.build((None, 2))

@@ -86,8 +86,11 @@ def test_nan_until_every_class_was_seen_and_after_bad_input():
     assert metric.result() == {}
     metric.update_state(y[y < 9], h[y < 9])
     assert np.isnan(metric.result()["nc1"])
+    kernel = np.ones((h.shape[1], metric.num_classes))
+    before = metric.result(kernel)
     metric.update_state(y, h)
     assert metric.result()["nc1"] > 0
+    assert before.keys() == metric.result(kernel).keys()
     for bad_y, bad_h in (
         ([10], h[:1]),
         ([0], h[:1] * np.nan),
