@@ -110,13 +110,12 @@ def terminal_phase(kept: Kept) -> str:
     rows = []
     for run in kept["record"]["runs"]:
         zero, last = run.get("at_terminal_epoch"), run["last"]
-        if not zero:
-            continue
         robust = {r["epoch"]: r["deepfool"] for r in run.get("robustness", ())}
         rows.append(
             {
                 "head": run["head"],
-                "zero error at": zero["epoch"],
+                "zero error at": zero["epoch"] if zero else "never",
+                "train accuracy, %": f"{100 * last['nc_accuracy']:.2f}",
                 "test accuracy, %": _arrow(
                     zero, last, "val_nc_accuracy", 100, ".2f"
                 ),
@@ -125,7 +124,7 @@ def terminal_phase(kept: Kept) -> str:
                 "robustness": " → ".join(
                     f"{robust[row['epoch']]:.3f}"
                     for row in (zero, last)
-                    if row["epoch"] in robust
+                    if row and row["epoch"] in robust
                 ),
             }
         )
@@ -301,7 +300,8 @@ def _mean(group, key, moment, kind="number"):
 
 
 def _arrow(zero, last, key, factor, form):
-    return " → ".join(f"{factor * row[key]:{form}}" for row in (zero, last))
+    both = [zero, last] if zero else [last]
+    return " → ".join(f"{factor * row[key]:{form}}" for row in both)
 
 
 def _reduced_run(run):
