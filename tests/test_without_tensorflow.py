@@ -19,6 +19,7 @@ settings = dataclasses.replace(
     SETTINGS,
     epochs=2,
     widths=(8, 16),
+    heads=("linear", "etf"),
     progress=False,
     output=pathlib.Path(sys.argv[1]),
 )

@@ -122,7 +122,7 @@ def test_two_processes_are_one_device(one_device, tmp_path, variables):
     # One of them writes, and one tells.
     assert "report" in first and "report" not in second
     folder = tmp_path / "ce-linear-0"
-    assert len(list(folder.glob("train/events*"))) == 1
+    assert len(list(folder.glob("nc_train/events*"))) == 1
     robustness = [
         [json.loads(x)["deepfool"] for x in path.read_text().splitlines()]
         for path in (

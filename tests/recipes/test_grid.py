@@ -40,7 +40,7 @@ def test_each_pair_has_the_settings_of_its_recipe():
         assert settings.losses == ("mse",)
         assert settings.folder == Path("runs", "grid", name)
     first, _, third, last = pairs.values()
-    assert (first.epochs, third.epochs) == (50, 60)
+    assert (first.epochs, third.epochs) == (100, 60)
     assert (first.dataset, last.dataset) == ("digits", "fashion_mnist")
     # Widths are those of the recipe's own network, and of no other.
     assert third.widths == (512, 512, 512) and last.widths == ()

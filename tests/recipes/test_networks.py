@@ -129,6 +129,7 @@ def test_every_head_and_loss_sees_the_images_in_one_order(
         network="mlp",
         widths=(16,),
         epochs=1,
+        batch_size=100,
         output=tmp_path,
         progress=False,
     )

@@ -62,7 +62,7 @@ def test_rates_by_network_and_loss():
     assert vgg.rate("mse").value == 0.018420157
     assert vgg.rate("ce").status is protocol.Status.OURS
     assert dataclasses.replace(vgg, learning_rate=1.0).rate("ce").value == 1.0
-    assert settings_of("digits").rate("ce").value == 0.1
+    assert settings_of("digits").rate("ce").value == 0.01
 
 
 def test_what_is_only_remembered_is_not_printed_as_published(capsys):
@@ -118,7 +118,7 @@ def test_runs_of_one_seed_come_together():
     assert len(settings.runs) == 8
     assert settings.runs[0] == Run("ce", "linear", 3)
     assert [run.seed for run in settings.runs] == [3] * 4 + [1] * 4
-    assert settings.runs[-1].name == "mse-etf-1"
+    assert settings.runs[-1].name == "mse-etf_dim_c-1"
 
 
 def test_names_are_those_of_the_library():
@@ -171,7 +171,7 @@ def test_what_differs_from_the_protocol_is_told():
     scaled = dataclasses.replace(digits, fraction=0.1).settled(digits)
     record = results.build_record(scaled, data, [], False)
     (text,) = summary.notices(record)
-    assert "10 epochs a run instead of the 100 of the recipe" in text
+    assert "20 epochs a run instead of the 200 of the recipe" in text
 
 
 def test_the_rescaled_square_loss_follows_the_number_of_classes():

@@ -239,7 +239,7 @@ def test_a_loss_that_diverges_is_told_and_ends_no_other(tmp_path):
 
 def test_compare_every_head_and_loss(tmp_path):
     result = run(
-        "compare", "digits", *QUICK, "--seeds", 0, "--epochs", 2,
+        "compare", "digits", *QUICK[:-3], "--seeds", 0, "--epochs", 2,
         "--deepfool", 8, "--output", tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -308,12 +308,12 @@ def test_fashion_mnist(fashion_dir, tmp_path, network):
 
 def test_a_fraction_scales_the_schedule(tmp_path):
     result = run(
-        "digits", *QUICK[2:], "--fraction", 0.03, "--heads", "etf",
+        "digits", *QUICK[2:], "--fraction", 0.015, "--heads", "etf",
         "--output", tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     rates = [row["learning_rate"] for row in rows(tmp_path / "ce-etf-0")]
-    assert rates == pytest.approx([0.1, 0.01, 0.001])
+    assert rates == pytest.approx([0.01, 1e-3, 1e-4])
 
 
 @pytest.mark.parametrize(

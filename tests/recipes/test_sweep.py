@@ -16,6 +16,7 @@ from PIL import Image
 
 from recipes import rates
 from recipes.cluster import Cluster
+from recipes.datasets import load
 from recipes.digits import SETTINGS
 from recipes.settings import Settings
 from recipes.sweep import Sweep
@@ -115,7 +116,7 @@ def test_what_came_to_no_good_end_is_left_out(tmp_path):
 
 
 def test_trials_of_which_nothing_is_on_disk(tmp_path):
-    made = rates.claim(SETTINGS, tmp_path, [0.01, 0.1])
+    made = rates.claim(SETTINGS, tmp_path, [0.01, 0.1], load("digits"))
     trials = [trial for trial in made if trial.run.head == "linear"]
     errors = {trials[0].folder: "no room. Received: 8"}
     points = rates.points(SETTINGS, tmp_path, trials, errors)
@@ -326,7 +327,7 @@ def test_trials_share_a_gpu_of_a_cluster(tmp_path, cluster, share, at_once):
     assert status == 0, errors
     times = []
     for folder in tmp_path.glob("rate-*/ce-linear-0"):
-        (events,) = folder.glob("train/events*")
+        (events,) = folder.glob("nc_train/events*")
         begin = int(events.name.split(".")[3])
         times.append((begin, (folder / "run.json").stat().st_mtime))
     (_, end), (begin, _) = sorted(times)

@@ -171,6 +171,7 @@ def test_a_comparison_is_watched_while_it_trains(tmp_path, monkeypatch):
         digits.SETTINGS,
         network="mlp",
         widths=(16,),
+        heads=("linear", "etf"),
         epochs=3,
         progress=False,
         output=tmp_path,
