@@ -44,7 +44,7 @@ def test_each_pair_has_the_settings_of_its_recipe():
     assert (first.dataset, last.dataset) == ("digits", "fashion_mnist")
     # Widths are those of the recipe's own network, and of no other.
     assert third.widths == (512, 512, 512) and last.widths == ()
-    assert Grid(("digits",)).pairs([])["digits-conv_net"].epochs == 100
+    assert Grid(("digits",)).pairs([])["digits-conv_net"].epochs == 200
 
 
 @pytest.mark.skipif(
