@@ -2,7 +2,6 @@
 
 import functools
 import math
-import numbers
 import operator
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -100,8 +99,10 @@ def measured_epochs(
 
 def loss_of(logs: Mapping[str, Any]) -> float:
     """The loss in `logs`; 0 where there is none that is a number."""
-    loss = logs.get("loss")
-    return float(loss) if isinstance(loss, numbers.Real) else 0.0
+    try:
+        return float(logs.get("loss", 0.0))
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def is_measured(logs: Mapping[str, Any], key: str) -> bool:

@@ -15,6 +15,7 @@ import nc_keras
 from nc_keras.callbacks import NCTensorBoard
 from nc_keras.callbacks import NeuralCollapse
 from nc_keras.callbacks.schedule import is_measured
+from nc_keras.callbacks.schedule import loss_of
 
 
 class Say(keras.callbacks.Callback):
@@ -358,3 +359,12 @@ def test_running_values_of_an_epoch_without_a_class(without, tmp_path):
     rows = [row for row in rows_of(tmp_path) if "running_nc1_cdnv" in row]
     others = [epoch for epoch in range(1, 5) if epoch != without + 1]
     assert [row["epoch"] for row in rows] == others
+
+
+@pytest.mark.parametrize(
+    "loss, expected",
+    [(np.float32("nan"), True), (np.array(np.nan), True), (0.5, False)]
+    + [(None, False), ("much", False), (np.ones(3), False)],
+)
+def test_a_loss_that_is_not_finite_is_seen_in_any_form(loss, expected):
+    assert np.isnan(loss_of({"loss": loss})) == expected
