@@ -27,7 +27,11 @@ def reduced(record: Mapping[str, Any]) -> dict[str, Any]:
         kept["runs"] = [_reduced_run(run) for run in kept["runs"]]
     for network in kept.get("networks", ()):
         network.pop("curves", None)
-    return _rounded(kept) | {"settings": kept["settings"]}
+    settings = dict(kept["settings"])
+    # Where it was written is nobody's business.
+    for name in ("output", "data_dir"):
+        settings.pop(name, None)
+    return _rounded(kept) | {"settings": settings}
 
 
 def made(kept: Kept) -> str:
