@@ -165,24 +165,6 @@ def moments(kept: Kept) -> str:
     )
 
 
-def fits(kept: Kept) -> str:
-    """How far the closed form is from a training."""
-    names = {
-        "part": "part",
-        "first_epoch": "from epoch",
-        "last_epoch": "to",
-        "residual": "off by (log)",
-        "residual_at_any_time": "at any time",
-        "residual_at_rest": "if nothing moved",
-    }
-    return table(
-        [
-            {label: fit[key] for key, label in names.items()}
-            for fit in _of(kept, "fits")
-        ]
-    )
-
-
 def cases(kept: Kept) -> str:
     """Where unconstrained features ended, beside the prediction."""
     names = {
@@ -248,7 +230,6 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
             parity,
             verdict,
             moments,
-            fits,
             cases,
             arms,
             runs,
