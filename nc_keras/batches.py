@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import operator
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -49,7 +50,7 @@ def batches_of(
     y: Any = None,
     batch_size: int = 256,
     mask: Any = None,
-    output: str | None = None,
+    outputs: Sequence[str] = (),
 ) -> Iterator[tuple[Any, np.ndarray, np.ndarray | None]]:
     """Yields inputs as the model's `call` takes them, labels and weights.
 
@@ -62,14 +63,14 @@ def batches_of(
         y: Labels.
         batch_size: Integer.
         mask: Array.
-        output: String, the output whose labels are meant where they come as
-            a dictionary, of several outputs.
+        outputs: Strings, the names of the output whose labels are meant where
+            they come as a dictionary, of several outputs.
     """
     prepare = getattr(model, "preprocess_samples", None)
     if y is None:
-        raw = _batches(x, mask, output)
+        raw = _batches(x, mask, outputs)
     else:
-        raw = _slices(x, labels_of(y, output), batch_size, mask)
+        raw = _slices(x, labels_of(y, outputs), batch_size, mask)
     for inputs, labels, weights in raw:
         if prepare is not None:
             inputs, labels, weights = _prepared(
@@ -81,24 +82,24 @@ def batches_of(
         yield keras.tree.map_structure(_to_native, inputs), labels, weights
 
 
-def labels_of(y: Any, output: str | None) -> Any:
+def labels_of(y: Any, outputs: Sequence[str]) -> Any:
     """Returns the labels of one output, of a dictionary with all.
 
     Args:
         y: Labels, or a dictionary of them.
-        output: String, the name of the output.
+        outputs: Strings, the names of the output.
 
     Raises:
         ValueError: If they are those of several outputs and it is none.
     """
-    if isinstance(y, dict) and output in y:
-        return y[output]
+    if isinstance(y, dict) and not y.keys().isdisjoint(outputs):
+        return _named(y, outputs)
     is_several = isinstance(y, tuple) and any(np.ndim(one) for one in y)
     if isinstance(y, dict) or is_several:
         names = f" for {list(y)}" if isinstance(y, dict) else ""
         raise ValueError(
             "The labels must be one array, those of the head that is "
-            f"measured ({output!r}), or a dictionary with them under its "
+            f"measured ({list(outputs)}), or a dictionary with them under its "
             f"name. Received: labels of type {type(y).__name__}{names}."
         )
     return y
@@ -176,7 +177,12 @@ def validate_lengths(x: Any, y: Any) -> np.ndarray:
     return y
 
 
-def _batches(dataset, mask, output):
+def _named(values, names):
+    """The first of the values that has one of the names, or `None`."""
+    return next((values[name] for name in names if name in values), None)
+
+
+def _batches(dataset, mask, outputs):
     """Yields the batches of a dataset, in order."""
     if mask is not None:
         raise ValueError(
@@ -206,7 +212,7 @@ def _batches(dataset, mask, output):
             f"Received: x of type {type(dataset).__name__} and y=None."
         )
     for batch in batches:
-        yield _unpacked(batch, output)
+        yield _unpacked(batch, outputs)
 
 
 def refuse_endless(dataset: Any) -> None:
@@ -259,11 +265,11 @@ def _validate_batch(model, x, y):
         )
 
 
-def _unpacked(batch, output):
+def _unpacked(batch, outputs):
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
-    y = labels_of(y, output)
+    y = labels_of(y, outputs)
     if isinstance(weights, dict):
-        weights = weights.get(output)
+        weights = _named(weights, outputs)
     y = None if y is None else _to_numpy(y)
     return x, y, None if weights is None else _to_numpy(weights)
 

@@ -125,6 +125,11 @@ class FeatureExtractor:
         return [source.name for source in self._sources]
 
     @property
+    def outputs(self) -> list[str]:
+        """The names under which labels for the head may come."""
+        return self._head.names if self._head is not None else []
+
+    @property
     def kernel(self) -> np.ndarray | None:
         """The head's weights, shape `(D, C)`, or `None` without a head."""
         return self._head.kernel if self._uses_head() else None
@@ -244,8 +249,7 @@ class FeatureExtractor:
         ...     print([array.shape for array in features])
         [(5, 8), (5, 3)]
         """
-        output = self.head.name if self.head is not None else None
-        batches = batches_of(self.model, x, y, batch_size, mask, output)
+        batches = batches_of(self.model, x, y, batch_size, mask, self.outputs)
         is_empty, is_left = True, False
         for inputs, targets, keep in batches:
             is_empty = False
@@ -288,6 +292,15 @@ class FeatureExtractor:
         if keep is None or keep.all():
             return arrays, flat
         return [array[keep] for array in arrays], flat[keep]
+
+    def refuse_unknown(self) -> None:
+        """Says so if it is only a guess that the head makes the outputs.
+
+        Raises:
+            ValueError: If a layer after it may compute others.
+        """
+        if not self._is_checked:
+            self._head.refuse_unknown()
 
     def _check_outputs(self, inputs):
         """Looks whether the head that was found makes the outputs."""

@@ -96,6 +96,8 @@ class Head:
         layer: The layer.
         unknown: List of strings, what comes after it without being known to
             leave its classes alone.
+        names: List of strings, under which its labels may come: its own, and
+            that of the output that it makes.
 
     Raises:
         ValueError: If it cannot be found, is quantised, or is that of a
@@ -107,8 +109,10 @@ class Head:
             self.layer, after = _found(model)
             _refuse_quantized(model, self.layer)
         else:
-            self.layer, after = _given(model, layer), []
+            self.layer = _given(model, layer)
+            after = _after(model, self.layer)
         self.unknown = [one.name for one in after if not _is_harmless(one)]
+        self.names = [self.layer.name, *(one.name for one in after[-1:])]
         self.is_binary = _shape(self.layer)[1] == 1
         if self.is_binary and not _has_sigmoid(model, self.layer, after):
             raise ValueError(
@@ -171,13 +175,21 @@ class Head:
         if outputs is not None and outputs.shape == logits.shape:
             if _is_made_of(outputs, logits):
                 return
+        self.refuse_unknown()
+
+    def refuse_unknown(self) -> None:
+        """Says that what comes after the head makes other outputs than it.
+
+        Raises:
+            ValueError: Always.
+        """
         raise ValueError(
-            f"The outputs are not those of the last layer with weights, "
-            f"{self.layer.name!r}: after it comes {', '.join(self.unknown)}, "
-            "which computes others, perhaps with weights that Keras does not "
-            "know of. Make it a layer, such as `keras.layers.Dense`, or pass "
-            "the classifier as `head`; to measure the features alone, pass a "
-            "layer as `features`."
+            f"The outputs are not known to be those of the last layer with "
+            f"weights, {self.layer.name!r}: after it comes "
+            f"{', '.join(self.unknown)}, which may compute others, perhaps "
+            "with weights that Keras does not know of. Make it a layer, such "
+            "as `keras.layers.Dense`, or pass the classifier as `head`; to "
+            "measure the features alone, pass a layer as `features`."
         )
 
 
@@ -347,6 +359,24 @@ def _found(model):
         tensor = inputs[0]
 
 
+def _after(model, head):
+    """What comes after a head, up to the output of a model that it makes."""
+    for tensor in getattr(model, "outputs", None) or []:
+        after = []
+        while True:
+            layer, node, _ = tensor._keras_history
+            if layer is head:
+                return after
+            if isinstance(layer, keras.Model) and head in all_layers(layer):
+                return (_after(layer, head) or []) + after
+            inputs = layer._inbound_nodes[node].input_tensors
+            if len(inputs) != 1:
+                break
+            after.insert(0, layer)
+            tensor = inputs[0]
+    return []
+
+
 def _is_harmless(layer):
     """Whether what follows a head leaves its classes alone, as is known."""
     activation = getattr(layer, "activation", None)
@@ -440,7 +470,9 @@ def _is_made_of(outputs, logits):
         np.exp(shifted - normalizer),
         shifted - normalizer,
         sigmoid,
+        np.logaddexp(logits, 0),
         np.maximum(logits, 0),
+        np.where(logits > 0, logits, np.expm1(np.minimum(logits, 0))),
         np.tanh(logits),
     ]
     square = np.sum(logits**2)

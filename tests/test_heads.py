@@ -139,7 +139,7 @@ def test_a_classifier_inside_a_lambda_is_not_overlooked(few):
         layers.Activation(lambda h: ops.matmul(h, weights)),
     )
     for model in (as_layer, as_activation, keras.Model(inputs, outputs)):
-        with pytest.raises(ValueError, match="not those of .* 'hidden'"):
+        with pytest.raises(ValueError, match="not known to be those of .* 'hidden'"):
             nc_keras.measure(model, *few, num_classes=6, missing="skip")
         # Who says which layer is meant is believed.
         nc_keras.measure(model, *few, features="hidden")
@@ -260,6 +260,45 @@ def test_labels_of_several_outputs(few):
     model.compile("sgd", loss={n: nc_keras.losses.CE() for n in labels})
     logs = model.fit(x, labels, verbose=0, callbacks=[collapse]).history
     assert len(logs["nc1"]) == 1
+
+
+def test_labels_are_found_by_the_name_of_the_output(few):
+    x, y = few
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(6, activation="relu")(inputs)
+    outputs = [
+        layers.Softmax(name=f"p_{n}")(layers.Dense(3, name=n)(hidden))
+        for n in ("left", "right")
+    ]
+    model = keras.Model(inputs, outputs)
+    assert model.output_names == ["p_left", "p_right"]
+    other = (y + 1) % 3
+    expected = nc_keras.measure(model, x, other, head="right")
+    for names in (model.output_names, ("left", "right")):
+        labels = dict(zip(names, (y, other), strict=True))
+        assert nc_keras.measure(model, x, labels, head="right") == expected
+
+
+def test_a_given_head_before_a_sigmoid_is_binary(few):
+    x, y = few
+    model = sequential(
+        layers.Dense(6, "relu"),
+        layers.Dense(1, name="one"),
+        layers.Activation("sigmoid"),
+    )
+    expected = nc_keras.measure(model, x, y % 2)
+    assert nc_keras.measure(model, x, y % 2, head="one") == expected
+
+
+@pytest.mark.parametrize("activation", ["softplus", "elu", "tanh", "relu"])
+def test_known_functions_may_follow_a_head(few, activation):
+    x, y = few
+    inputs = keras.Input((4,))
+    logits = layers.Dense(3)(layers.Dense(6, activation="relu")(inputs))
+    outputs = getattr(keras.ops, activation)(logits)
+    model = keras.Model(inputs, outputs)
+    plain = keras.Model(inputs, logits)
+    assert nc_keras.measure(model, x, y) == nc_keras.measure(plain, x, y)
 
 
 def test_labels_of_several_outputs_of_a_model_that_is_not_built(few):

@@ -148,7 +148,7 @@ class NeuralCollapse(keras.callbacks.Callback):
             is_known = self._extractor is not None or not isinstance(y, dict)
             if y is not None and is_known and not self.across_processes:
                 with _about(name):
-                    y = labels_of(y, self._name_of_head())
+                    y = labels_of(y, self._outputs())
                     self._validate_labels(validate_lengths(x, y))
             if y is None:
                 refuse_endless(x)
@@ -251,8 +251,8 @@ class NeuralCollapse(keras.callbacks.Callback):
         labels, classes = class_labels(y, classes)
         present_classes(np.bincount(labels, minlength=classes), self.missing)
 
-    def _name_of_head(self):
-        return self._extractor.head.name if self._extractor else None
+    def _outputs(self):
+        return self._extractor.outputs if self._extractor else []
 
     def _find_features(self):
         if self._extractor is None or self._extractor.model is not self.model:

@@ -73,6 +73,7 @@ class RunningCollapse(keras.callbacks.Callback):
         with strategy.scope() if strategy else contextlib.nullcontext():
             self._metric = RunningStatistics(classes, dim)
         self._means = self._statistics = None
+        self._extractor.refuse_unknown()
         self._attach(model, self._extractor.head)
 
     def get_state(self) -> dict:

@@ -11,6 +11,7 @@ from nc_keras.arguments import real_array
 # Sums are kept in units of a power of two where features leave this range:
 # the square of a float32 below 1e-19 is 0, and above 1e19 infinite.
 _ORDINARY = (2.0**-30, 2.0**30)
+_SHRUNK = 2.0**-8
 _UNITS = 2.0 ** np.arange(-120, 121)
 # Counts carry over into a second number: beyond 2^24, float32 + 1 is the same.
 _CARRY = {"bfloat16": 2.0**4, "float16": 2.0**7}
@@ -73,7 +74,7 @@ class CenteredSums(keras.metrics.Metric):
         counts = ops.sum(member, axis=0)
         means = ops.matmul(across, features)
         means = means / ops.where(counts == 0, 1.0, counts)[:, None]
-        known = ops.convert_to_tensor(self._state["known"])
+        known = self._known(features * unit)
         references = ops.where(
             ops.logical_and(known == 0, counts != 0)[:, None],
             means * unit,
@@ -117,6 +118,18 @@ class CenteredSums(keras.metrics.Metric):
                 part[name] = part[name] * part["unit"] ** 2
             parts.append(part)
         return parts
+
+    def _known(self, features):
+        """Which classes have a reference that serves.
+
+        One of long ago does not, where features have shrunk since: they are
+        lost in the rounding of what is centred there.
+        """
+        references = ops.max(ops.abs(self._state["references"]))
+        is_first = ops.sum(self.counts) == 0
+        is_lost = ops.max(ops.abs(features)) < _SHRUNK * references
+        known = ops.convert_to_tensor(self._state["known"])
+        return ops.where(ops.logical_and(is_first, is_lost), 0.0, known)
 
     def _widen(self, features):
         """Lets the unit grow with the features, and the sums with it."""

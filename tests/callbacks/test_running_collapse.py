@@ -279,3 +279,41 @@ def test_invalid_features_give_no_statistics():
     statistics = RunningStatistics(2, 3)
     statistics.update_state([0, 1], np.full((2, 3), np.nan))
     assert statistics.statistics() is None
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e-7, 1e-12])
+def test_features_that_shrink_between_epochs(rng, factor):
+    y = np.tile(np.arange(4), 16)
+    h = (np.eye(4, 6)[y] + 0.1 * rng.normal(size=(64, 6))).astype("float32")
+    statistics = RunningStatistics(4, 6)
+    statistics.set_references(np.eye(4, 6))
+    small = h * np.float32(factor)
+    for rows in np.split(np.arange(64), 4):
+        statistics.update_state(y[rows], small[rows])
+    exact = ClassStatistics.from_features(small, y)
+    # References that are 1000 times as large cost so many digits.
+    for name in ("means", "squares", "scatter"):
+        expected = getattr(exact, name)
+        np.testing.assert_allclose(
+            getattr(statistics.statistics(False), name),
+            expected,
+            atol=1e-3 * np.abs(expected).max(),
+        )
+
+
+def test_a_classifier_in_a_lambda_is_refused():
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(6, "relu"),
+            keras.layers.Lambda(lambda h: h[:, :3]),
+        ]
+    )
+    model.compile("sgd", loss=nc_keras.losses.CE())
+    with pytest.raises(ValueError, match="may compute others"):
+        model.fit(
+            np.zeros((6, 4)),
+            np.arange(6) % 3,
+            verbose=0,
+            callbacks=[RunningCollapse()],
+        )
