@@ -50,7 +50,7 @@ class Result:
 
 _MLP = ("mlp-ce-linear", "mlp-mse-etf_dim_c")
 _CONV_NET = ("conv_net-ce-weight_norm", "conv_net-rescaled_square-etf")
-_HEADS = "--heads linear etf_dim_c etf weight_norm"
+_HEADS = "--heads linear etf_dim_c etf etf_canonical weight_norm"
 
 RESULTS = {
     result.name: result
@@ -76,9 +76,10 @@ RESULTS = {
         ),
         Result(
             "mnist_conv_net",
-            "recipes.mnist --network conv_net --widths 16 32 64 --epochs 20 "
-            + _HEADS,
+            "recipes.mnist --network conv_net --widths 16 64 128 256 "
+            "--epochs 15 --measurements 10 " + _HEADS,
             _CONV_NET,
+            "curves.png",
             backend="tensorflow",
         ),
         Result(
