@@ -41,7 +41,7 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+sys.path.insert(0, str(ROOT))
 from recipes.quiet import silenced  # noqa: E402
 
 Part = Literal["forward", "running", "classes"]
@@ -106,9 +106,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
         return work(*sys.argv[2:])
     options = tyro.cli(Options, description=__doc__)
-    with silenced(2):
-        import keras
-    record = {"machine": machine(), "backend": keras.backend.backend()}
+    record = {"machine": machine()}
     for part in options.parts:
         record[part] = globals()[f"time_{part}"](options)
         if options.output:
@@ -117,8 +115,8 @@ def main() -> None:
 
 def machine() -> dict:
     """Returns what the figures depend on."""
-    import keras
-
+    with silenced(2):
+        import keras
     model = platform.processor()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -126,6 +124,7 @@ def machine() -> dict:
     return {
         "processor": model,
         "cores": os.cpu_count(),
+        "backend": keras.backend.backend(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "keras": keras.__version__,
@@ -252,7 +251,7 @@ def fit(model, x, y, callbacks):
 
 def build(network: str, count: int):
     """Returns a compiled network, images and labels."""
-    from bench_train import load
+    from tools.bench_train import load
 
     import nc_keras
     from recipes import datasets

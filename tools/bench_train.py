@@ -23,7 +23,6 @@ scikit-learn's digits, enlarged, where that is not prepared.
 import dataclasses
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -38,6 +37,8 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+from tools.bench_measure import machine  # noqa: E402
+
 from recipes.quiet import silenced  # noqa: E402
 
 IMAGES = {"mlp": 12_800, "conv_net": 6_400, "resnet18": 512}
@@ -92,7 +93,7 @@ def main() -> None:
         row for network in options.networks for row in compare(network, options)
     ]
     if options.output:
-        record = {"machine": platform.processor(), "rows": results}
+        record = {"machine": machine(), "rows": results}
         options.output.write_text(json.dumps(record, indent=1))
 
 
@@ -197,7 +198,7 @@ def work(name: str, settings: str) -> None:
     settings = json.loads(settings)
     if name.startswith("keras"):
         return train_keras(settings)
-    from bench_torch import epochs
+    from tools.bench_torch import epochs
 
     run = epochs(name, settings, *load(settings))
     say("ready")

@@ -221,6 +221,70 @@ def bounds(kept: Kept) -> str:
     )
 
 
+def forward(kept: Kept) -> str:
+    """What a measurement costs beside inference."""
+    return table(
+        [
+            {
+                "network": row["network"],
+                "images": f"{row['images']:,}",
+                "`predict`, s": f"{row['seconds']['predict']:.2f}",
+            }
+            | {name: f"{ratio:.2f}" for name, ratio in row["ratios"].items()}
+            for row in _of(kept, "forward")
+        ]
+    )
+
+
+def classes(kept: Kept) -> str:
+    """Time and memory of many classes, beside another library."""
+    rows = {}
+    for row in _of(kept, "classes")["rows"]:
+        found = rows.setdefault(
+            row["classes"],
+            {
+                "classes": f"{row['classes']:,}",
+                "examples": f"{row['examples']:,}",
+            }
+            | dict.fromkeys(
+                ("nc_keras, s", "MB", "the other, s", "the other, MB"),
+                "not run",
+            ),
+        )
+        names = ("nc_keras, s", "MB")
+        if row["library"] != "nc_keras":
+            names = ("the other, s", "the other, MB")
+        found[names[0]] = f"{row['seconds']:.3g}"
+        found[names[1]] = f"{row['megabytes']:,.0f}"
+    return table(list(rows.values()))
+
+
+def growth(kept: Kept) -> str:
+    """How the time grows with the classes."""
+    return f"C^{_of(kept, 'classes')['growth']['nc_keras']:.2f}"
+
+
+def speed(kept: Kept) -> str:
+    """Epochs of the recipes beside loops of PyTorch: how many times as fast."""
+    rows = {}
+    for row in _of(kept, "rows"):
+        rows.setdefault(row["network"], {})[row["contender"]] = row["seconds"]
+    return table(
+        [
+            {"network": network}
+            | {
+                f"{name.removeprefix('keras-')} / {rival}": (
+                    f"{seconds[rival] / seconds[name]:.2f}"
+                )
+                for rival in ("notebook", "tuned")
+                for name in seconds
+                if name.startswith("keras-")
+            }
+            for network, seconds in rows.items()
+        ]
+    )
+
+
 FRAGMENTS: dict[str, Callable[[Kept], str]] = {
     function.__name__: function
     for function in (
@@ -237,6 +301,7 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
             claims,
             bounds,
         ),
+        *(forward, classes, growth, speed),
     )
 }
 

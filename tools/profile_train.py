@@ -62,7 +62,7 @@ def main() -> None:
 def step_parts(options: Options) -> dict[str, Callable[[], object]]:
     """Returns the parts of a step, as functions that wait for their end."""
     with silenced(2):
-        import bench_train
+        from tools import bench_train
         import tensorflow as tf
 
         from recipes import datasets

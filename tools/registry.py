@@ -1,4 +1,8 @@
-"""The results that the documents quote: how each is made."""
+"""The results that the documents quote: how each is made.
+
+`bench_classes` runs beside a library that is not ours: clone
+https://github.com/rhubarbwu/neural-collapse into `runs/neural-collapse` first.
+"""
 
 import dataclasses
 import importlib
@@ -36,12 +40,19 @@ class Result:
     backend: str = "jax"
 
     @property
+    def is_timed(self) -> bool:
+        """Whether it is a benchmark, of which nothing is trained."""
+        return self.command.startswith("tools.")
+
+    @property
     def words(self) -> list[str]:
         """The words after `python -m`."""
         return shlex.split(self.command)
 
     def settings(self) -> dict[str, Any]:
         """Returns the settings that the command has today."""
+        if self.is_timed:
+            return {"command": self.command}
         module, *options = self.words
         found = _parsed(module.removeprefix("recipes."), options)
         plain = json.loads(json.dumps(dataclasses.asdict(found), default=str))
@@ -121,6 +132,23 @@ RESULTS = {
             "sgd_noise", "recipes.sgd_noise", ("weight_decay",), "figure.png"
         ),
         Result("bounds", "recipes.bounds", ("bounds",), "figure.png"),
+        Result(
+            "bench_forward",
+            "tools.bench_measure forward",
+            (),
+            backend="tensorflow",
+        ),
+        Result(
+            "bench_forward_jax",
+            "tools.bench_measure forward --networks conv_net mlp",
+            (),
+        ),
+        Result(
+            "bench_classes",
+            "tools.bench_measure classes --peer runs/neural-collapse",
+            (),
+        ),
+        Result("bench_train", "tools.bench_train", ()),
     )
 }
 

@@ -51,8 +51,9 @@ def make(result: Result) -> None:
     if not made.exists():
         made.write_text(json.dumps(_circumstances(result)))
     print(f"{result.name}: {result.backend}, {result.command}", flush=True)
+    output = folder / _RECORDS[0] if result.is_timed else folder
     subprocess.run(
-        [sys.executable, "-m", *result.words, "--output", str(folder)],
+        [sys.executable, "-m", *result.words, "--output", str(output)],
         check=True,
         cwd=ROOT,
         env=os.environ | {"KERAS_BACKEND": result.backend},
@@ -72,6 +73,8 @@ def keep(result: Result, folder: pathlib.Path) -> None:
     """
     found = next(f for name in _RECORDS if (f := folder / name).exists())
     record = json.loads(found.read_text())
+    if result.is_timed:
+        record["settings"] = result.settings()
     other = _differences(result, record["settings"])
     if other:
         sys.exit(f"error: {folder} is of other settings: {', '.join(other)}.")
