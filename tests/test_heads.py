@@ -139,7 +139,9 @@ def test_a_classifier_inside_a_lambda_is_not_overlooked(few):
         layers.Activation(lambda h: ops.matmul(h, weights)),
     )
     for model in (as_layer, as_activation, keras.Model(inputs, outputs)):
-        with pytest.raises(ValueError, match="not known to be those of .* 'hidden'"):
+        with pytest.raises(
+            ValueError, match="not known to be those of .* 'hidden'"
+        ):
             nc_keras.measure(model, *few, num_classes=6, missing="skip")
         # Who says which layer is meant is believed.
         nc_keras.measure(model, *few, features="hidden")

@@ -251,12 +251,11 @@ def fit(model, x, y, callbacks):
 
 def build(network: str, count: int):
     """Returns a compiled network, images and labels."""
-    from tools.bench_train import load
-
     import nc_keras
     from recipes import datasets
     from recipes.networks import build_model
     from recipes.settings import Settings
+    from tools.bench_train import load
 
     x, y = load({"images": count})
     data = datasets.Dataset("fashion_mnist", 10, x, y, x[:256], y[:256])

@@ -37,9 +37,8 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from tools.bench_measure import machine  # noqa: E402
-
 from recipes.quiet import silenced  # noqa: E402
+from tools.bench_measure import machine  # noqa: E402
 
 IMAGES = {"mlp": 12_800, "conv_net": 6_400, "resnet18": 512}
 WIDTHS = {"mlp": (512, 512, 512), "conv_net": (32, 64, 128)}

@@ -62,13 +62,13 @@ def main() -> None:
 def step_parts(options: Options) -> dict[str, Callable[[], object]]:
     """Returns the parts of a step, as functions that wait for their end."""
     with silenced(2):
-        from tools import bench_train
         import tensorflow as tf
 
         from recipes import datasets
         from recipes import training
         from recipes.settings import Run
         from recipes.settings import Settings
+        from tools import bench_train
     x, y = bench_train.load({"images": 20 * options.batch_size})
     data = datasets.Dataset("fashion_mnist", 10, x, y, x[:256], y[:256])
     recipe = Settings(
