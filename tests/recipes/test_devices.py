@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import nc_keras
-from recipes import datasets
-from recipes.devices import shares
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets.devices import shares
 
 ROOT = Path(__file__).parents[2]
 # 1,347 images in batches of 64: the last has 3, which two cannot share.

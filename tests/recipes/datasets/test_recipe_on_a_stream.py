@@ -1,7 +1,7 @@
 import dataclasses
 import json
 
-from recipes import run as recipe
+from nc_keras.experiments.command import comparison as recipe
 from recipes.imagenet2012 import SETTINGS
 
 
