@@ -12,18 +12,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_keras.features import FeatureExtractor
-from nc_keras.measurement import MEMORY
-from nc_keras.measurement import FeatureSource
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.gathering import Measurement
-from nc_keras.metrics.gathering import mean_feature
-from nc_keras.metrics.gathering import validate_head
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.passes import Measurement
+from nc_keras.measuring.passes import mean_feature
+from nc_keras.measuring.passes import validate_head
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.registry import select
+from nc_keras.measuring.source import MEMORY
+from nc_keras.measuring.source import FeatureSource
 from nc_keras.metrics.neco import auroc
 from nc_keras.metrics.neco import false_positive_rate
 from nc_keras.metrics.neco import neco_scores
-from nc_keras.metrics.registry import METRICS
-from nc_keras.metrics.registry import select
 
 _WIDTH = 80
 _NUMBER = 11  # columns of a number

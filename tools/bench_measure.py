@@ -152,17 +152,17 @@ def time_forward(options: Options) -> list[dict]:
 
 def forward(network: str, options: Options) -> dict:
     """Times the passes of one network."""
-    from nc_keras import measurement
+    from nc_keras.measuring import measure
 
     count = options.images or IMAGES[network]
     model, x, y = build(network, count)
-    extractor = measurement.FeatureExtractor(model)
+    extractor = measure.FeatureExtractor(model)
 
-    def measure(memory=measurement.MEMORY):
-        source = measurement.FeatureSource(
+    def measure(memory=measure.MEMORY):
+        source = measure.FeatureSource(
             extractor, x, y, options.batch_size, memory
         )
-        return measurement.measurement_of(extractor, source).values()
+        return measure.measurement_of(extractor, source).values()
 
     def forward():
         for _ in extractor.batches(x, y, options.batch_size):

@@ -16,8 +16,8 @@ from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
 from nc_keras.callbacks.schedule import measured_only
 from nc_keras.callbacks.terminal_phase import TerminalPhase
-from nc_keras.measurement import MEMORY
-from nc_keras.metrics.registry import METRICS
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.source import MEMORY
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
 from nc_keras.writers.tensorboard import TensorBoardWriter

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nc_keras.metrics.examples import Examples
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.examples import Examples
+from nc_keras.measuring.registry import metric
 
 
 @metric("accuracy", "kernel", over="examples")

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.pairs import Pairs
-from nc_keras.metrics.pairs import reduce_pairs
-from nc_keras.metrics.pairs import tiles
-from nc_keras.metrics.registry import METRICS
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.pairs import Pairs
+from nc_keras.measuring.pairs import reduce_pairs
+from nc_keras.measuring.pairs import tiles
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.registry import metric
 
 
 @metric("gnc2_log", over="pairs", default=False)

@@ -6,9 +6,9 @@ code, rhubarbwu/linguistic-collapse.
 
 from typing import Any
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.pairs import Pairs
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.pairs import Pairs
+from nc_keras.measuring.registry import metric
 
 
 @metric("nc1_cdnv_quartic", over="pairs", default=False, degrees=(-2, 0))

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import metric
 
 
 @metric("nc0", "kernel", degrees=(0, 1))

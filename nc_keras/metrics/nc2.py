@@ -8,9 +8,9 @@ which nothing cancels when the value goes to zero.
 
 from typing import Any
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.pairs import Pairs
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.pairs import Pairs
+from nc_keras.measuring.registry import metric
 
 
 def equinorm(rows: Any, xp: Any) -> Any:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import metric
 from nc_keras.metrics.nc2 import chord
 from nc_keras.metrics.nc2 import product_along_simplex
-from nc_keras.metrics.registry import metric
 
 
 @metric("nc3", "kernel")

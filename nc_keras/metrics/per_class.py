@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from nc_keras.metrics.examples import Examples
-from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.measuring.examples import Examples
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import metric
 from nc_keras.metrics.linguistic import duality_cosines
-from nc_keras.metrics.registry import metric
 
 
 @metric("per_class_variance", default=False, degrees=(2, 0))

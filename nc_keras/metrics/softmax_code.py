@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from nc_keras.arguments import real_array
+from nc_keras.errors import NonFiniteError
 from nc_keras.geometry import validate_num_classes
-from nc_keras.metrics.class_statistics import NonFiniteError
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import metric
 
 _BLOCK = 1024  # classes that are compared with all others at a time
 _START = 1024  # nearest points that a hull begins with

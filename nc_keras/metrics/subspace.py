@@ -5,9 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.last_layer import triangular_factor
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.last_layer import triangular_factor
+from nc_keras.measuring.registry import metric
 
 
 @metric("nc3_subspace", "kernel", default=False)

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import metric
 
 
 @metric("vci", "scatter", default=False)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nc_keras.metrics.registry import METRICS
+from nc_keras.measuring.registry import METRICS
 
 _ORDINARY = 100  # 2^-100 .. 2^100: float64 holds fourth powers of these
 _LOST = 505  # squares are no normal float64 beyond 2^-511 and 2^512

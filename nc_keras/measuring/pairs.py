@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from nc_keras.blas import one_thread
-from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.measuring.last_layer import LastLayer
 
 _TILE = 512  # classes on a side of a tile on the host
 _NUMBERS = 2**22  # in a block of differences on the device

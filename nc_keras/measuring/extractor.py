@@ -10,14 +10,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_keras.batches import NoExamplesError
-from nc_keras.batches import batches_of
-from nc_keras.heads import Head
-from nc_keras.heads import all_layers
-from nc_keras.heads import bare
-from nc_keras.heads import find_head_or_none
-from nc_keras.heads import is_reversible
-from nc_keras.heads import resolve_layer
+from nc_keras.graph import all_layers
+from nc_keras.graph import bare
+from nc_keras.graph import is_reversible
+from nc_keras.graph import resolve_layer
+from nc_keras.measuring.batches import NoExamplesError
+from nc_keras.measuring.batches import batches_of
+from nc_keras.measuring.heads import Head
+from nc_keras.measuring.heads import find_head_or_none
 
 _POOLINGS = (None, "average", "flatten")
 

@@ -6,71 +6,30 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable
-from collections.abc import Iterator
 from typing import Any
-from typing import Protocol
 
 import numpy as np
 
 from nc_keras.arguments import real_array
 from nc_keras.blas import one_thread
 from nc_keras.blas import one_thread_for
+from nc_keras.errors import NonFiniteError
 from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import partial_labels
-from nc_keras.metrics.class_statistics import Accumulator
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.class_statistics import NonFiniteError
-from nc_keras.metrics.class_statistics import validate_features
-from nc_keras.metrics.examples import Examples
-from nc_keras.metrics.examples import Reduction
-from nc_keras.metrics.examples import Rules
-from nc_keras.metrics.examples import blocks
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.pairs import reduce_pairs
-from nc_keras.metrics.registry import Metric
-from nc_keras.metrics.registry import select
-from nc_keras.metrics.units import refuse_lost
+from nc_keras.measuring.class_statistics import Accumulator
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.class_statistics import validate_features
+from nc_keras.measuring.examples import Examples
+from nc_keras.measuring.examples import Reduction
+from nc_keras.measuring.examples import Rules
+from nc_keras.measuring.examples import blocks
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.pairs import reduce_pairs
+from nc_keras.measuring.registry import Metric
+from nc_keras.measuring.registry import select
+from nc_keras.measuring.source import ExampleSource
+from nc_keras.measuring.units import refuse_lost
 from nc_keras.processes import Gather
-
-
-class ExampleSource(Protocol):
-    """Where batches of features and labels come from.
-
-    Attributes:
-        kept: Boolean, whether the batches so far are in memory, so that a
-            second pass costs little.
-        repeats: Boolean, whether there can be a second pass.
-    """
-
-    kept: bool
-    repeats: bool
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]: ...
-
-    def release(self) -> list[tuple[Any, Any]]:
-        """Returns, and forgets, the batches that were kept so far."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class KeptExamples:
-    """Features and labels that are in memory: a source of one batch.
-
-    Args:
-        features: Array of shape `(N, D)`.
-        labels: Integer array of shape `(N,)`.
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    kept: bool = True
-    repeats: bool = True
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        yield self.features, self.labels
-
-    def release(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(self.features, self.labels)]
 
 
 class Measurement:

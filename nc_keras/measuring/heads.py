@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from typing import Any
 
@@ -10,8 +9,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.graph import all_layers
+from nc_keras.graph import bare
+from nc_keras.graph import is_reversible
+from nc_keras.graph import resolve_layer
 from nc_keras.layers.rho import Rho
-from nc_keras.layers.weight_normalization import WeightNormalization
 
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
@@ -48,38 +50,6 @@ _BINARY_LOSSES = (
     keras.losses.binary_crossentropy,
     keras.losses.binary_focal_crossentropy,
 )
-
-
-def resolve_layer(model: keras.Model, layer: Any, argument: str) -> keras.Layer:
-    """Returns the layer of a model that an argument means.
-
-    Args:
-        model: The model.
-        layer: A layer of it, or its name.
-        argument: String, what errors call it.
-    """
-    received = f"Received: {argument}={layer!r}."
-    if not isinstance(layer, str):
-        if any(other is layer for other in all_layers(model)):
-            return layer
-        raise ValueError(
-            f"`{argument}` must be a layer of model {model.name!r}, or its "
-            f"name. {received}"
-        )
-    named = _named(all_layers(model, of_layers=False), layer)
-    named = named or _named(all_layers(model), layer)
-    if not named:
-        raise ValueError(
-            f"`{argument}` must name a layer of model {model.name!r}: "
-            f"{[other.name for other in model.layers]}, or one inside of "
-            f"these. {received}"
-        )
-    if len(named) > 1:
-        raise ValueError(
-            f"Model {model.name!r} has {len(named)} layers of that name. "
-            f"Pass the layer itself. {received}"
-        )
-    return named[0]
 
 
 class Head:
@@ -246,43 +216,6 @@ def loss_of_output(model: keras.Model, name: str) -> Any:
         return None
 
 
-def is_reversible(layer: keras.Layer) -> bool:
-    """Whether a layer embeds, and with `reverse=True` projects back."""
-    return (
-        getattr(layer, "embeddings", None) is not None
-        and "reverse" in inspect.signature(layer.call).parameters
-    )
-
-
-def all_layers(model: keras.Model, of_layers: bool = True) -> list[keras.Layer]:
-    """Every layer of a model once, with those of nested models.
-
-    Args:
-        model: The model.
-        of_layers: Boolean, whether to add the layers that other layers are
-            made of.
-    """
-    layers, pending = {}, [model]
-    while pending:
-        parent = pending.pop()
-        layers[id(parent)] = parent
-        inner = []
-        if isinstance(parent, keras.Model):
-            inner = parent.layers
-        elif of_layers:
-            inner = parent._layers
-        pending.extend(x for x in reversed(inner) if id(x) not in layers)
-    return [layer for layer in layers.values() if layer is not model]
-
-
-def bare(layer: keras.Layer) -> keras.Layer:
-    """The layer inside of wrappers."""
-    wrappers = (keras.layers.TimeDistributed, WeightNormalization)
-    while isinstance(layer, wrappers):
-        layer = layer.layer
-    return layer
-
-
 def quantization(layer: keras.Layer) -> str | None:
     """How the weights of a layer are coded: `"int8"` and the like."""
     mode = getattr(bare(layer), "quantization_mode", None)
@@ -316,10 +249,6 @@ def _refuse_quantized(model, layer):
             "`model.quantize`, or the features alone, with `features`. "
             f"Received: a head with quantization_mode={mode!r}."
         )
-
-
-def _named(layers, name):
-    return [layer for layer in layers if layer.name == name]
 
 
 def _found(model):

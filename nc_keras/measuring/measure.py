@@ -1,21 +1,17 @@
-import numbers
 from collections.abc import Iterable
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from nc_keras.batches import NoExamplesError
-from nc_keras.batches import is_one_shot
-from nc_keras.features import FeatureExtractor
-from nc_keras.metrics.gathering import Measurement
-from nc_keras.metrics.gathering import mean_feature
-from nc_keras.metrics.gathering import validate_head
-from nc_keras.metrics.pairs import validate_sample
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.pairs import validate_sample
+from nc_keras.measuring.passes import Measurement
+from nc_keras.measuring.passes import mean_feature
+from nc_keras.measuring.passes import validate_head
+from nc_keras.measuring.source import MEMORY
+from nc_keras.measuring.source import FeatureSource
 from nc_keras.processes import all_gather
-
-MEMORY = 2**31  # bytes of features that are kept: 2 GiB
 
 
 def measure(
@@ -122,75 +118,6 @@ def measure(
     return measurement.values(pairs, progress=True)
 
 
-class FeatureSource:
-    """The features of a dataset, batch by batch, pass by pass.
-
-    Args:
-        extractor: The `FeatureExtractor`.
-        x: As in `measure`.
-        y: As in `measure`.
-        batch_size: As in `measure`.
-        memory: As in `measure`.
-        may_be_empty: Boolean, whether there may be no example.
-        **choice: `mask` and `ignore_label`, as in `measure`.
-
-    Attributes:
-        kept: Boolean, whether all features so far are in memory.
-        repeats: Boolean, whether there can be a second forward pass.
-    """
-
-    def __init__(
-        self,
-        extractor: FeatureExtractor,
-        x: Any,
-        y: Any = None,
-        batch_size: int = 256,
-        memory: int = MEMORY,
-        may_be_empty: bool = False,
-        **choice: Any,
-    ):
-        self._forward = lambda: extractor.batches(x, y, batch_size, **choice)
-        if not isinstance(memory, numbers.Real) or not memory >= 0:
-            raise ValueError(
-                "`memory` must be a number of bytes. "
-                f"Received: memory={memory!r}."
-            )
-        self._memory = memory
-        self._may_be_empty = may_be_empty
-        self._batches = []
-        self._complete = False
-        self.kept = True
-        self.repeats = y is not None or not is_one_shot(x)
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if self._complete:
-            yield from self._batches
-            return
-        try:
-            yield from self._first_pass()
-        except NoExamplesError:
-            if not self._may_be_empty:
-                raise
-
-    def _first_pass(self):
-        size = 0
-        for features, labels in self._forward():
-            size += features.nbytes
-            if self.kept:
-                self._batches.append((features, labels))
-                self.kept = size <= self._memory
-            yield features, labels
-            if not self.kept:
-                self._batches = []
-        self._complete = self.kept
-
-    def release(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns, and forgets, the batches that were kept so far."""
-        batches, self._batches = self._batches, []
-        self.kept = False
-        return batches
-
-
 def measurement_of(
     extractor: FeatureExtractor, source: FeatureSource, **options: Any
 ) -> Measurement:
@@ -199,7 +126,7 @@ def measurement_of(
     Args:
         extractor: The `FeatureExtractor`, for its head.
         source: The `FeatureSource`.
-        **options: Arguments of `nc_keras.metrics.gathering.Measurement`.
+        **options: Arguments of `nc_keras.measuring.passes.Measurement`.
     """
     # Of a layer's features the width is known after a pass, and so is then
     # whether the head takes them: it must not depend on what was run before.

@@ -35,7 +35,7 @@ def is_one_shot(x: Any) -> bool:
 
     Example:
 
-    >>> from nc_keras.batches import is_one_shot
+    >>> from nc_keras.measuring.batches import is_one_shot
     >>> batches = [(np.zeros((2, 3)), np.arange(2))]
     >>> is_one_shot(batches), is_one_shot(batch for batch in batches)
     (False, True)

@@ -8,14 +8,11 @@ import numpy as np
 
 from nc_keras import geometry
 from nc_keras.arguments import real_array
+from nc_keras.errors import NonFiniteError
 from nc_keras.labels import class_labels
-from nc_keras.metrics.examples import blocks
+from nc_keras.measuring.examples import blocks
 
 _GEMM_CLASSES = 256  # up to here a one-hot product beats sorting
-
-
-class NonFiniteError(ValueError):
-    """Features or weights hold a NaN or an infinity: nothing to measure."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
