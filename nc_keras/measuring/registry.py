@@ -19,6 +19,31 @@ _NEEDS = {
 }
 
 
+# What a metric is about: its heading in a report, and on TensorBoard's page.
+GROUPS = {
+    "NC1": (
+        "NC1  features become their class means",
+        "NC1 variability collapse",
+    ),
+    "NC2": (
+        "NC2  class means, and the head's rows, become a simplex ETF",
+        "NC2 convergence to a simplex ETF (class means and head)",
+    ),
+    "NC3": (
+        "NC3  the head's rows become the class means",
+        "NC3 self-duality",
+    ),
+    "NC4": (
+        "NC4  the head decides as the nearest class mean does",
+        "NC4 nearest class mean",
+    ),
+    "NC0": ("NC0  the head's rows add up to zero", "NC3 self-duality"),
+    "Accuracy": ("Accuracy", "NC4 nearest class mean"),
+    "OOD": ("Out of distribution", "Out of distribution"),
+    "Others": ("Others", "Other metrics"),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Metric:
     """A metric: a function of the last layer, of pairs, or of examples.
@@ -32,6 +57,12 @@ class Metric:
         needs: What it cannot do without, see `metric`.
         default: Boolean, whether it is measured unless others are chosen.
         degrees: The powers by which it grows with features and head.
+        group: String, one of `GROUPS`: under which heading it is shown.
+        title: String, the heading of its chart, which it may share.
+        note: String, what it is, in 30 letters.
+        goal: String, what it goes to as a network collapses.
+        formula: String, for the tables of the documents.
+        source: String, where the formula is from.
     """
 
     tag: str
@@ -41,6 +72,12 @@ class Metric:
     needs: frozenset[str] = frozenset()
     default: bool = True
     degrees: tuple[int, int] = (0, 0)
+    group: str = "Others"
+    title: str = ""
+    note: str = ""
+    goal: str = ""
+    formula: str = ""
+    source: str = ""
 
     @property
     def per_class(self) -> bool:
@@ -58,6 +95,12 @@ def metric(
     reduce: str = "mean",
     default: bool = True,
     degrees: tuple[int, int] = (0, 0),
+    group: str = "Others",
+    title: str = "",
+    note: str = "",
+    goal: str = "",
+    formula: str = "",
+    source: str = "",
 ) -> Callable[[Callable], Callable]:
     """Registers a function as the metric `tag`.
 
@@ -78,16 +121,51 @@ def metric(
         degrees: The powers of a factor of all features, and of one of the
             head, by which the value grows. Features and heads beyond 1e30 or
             below 1e-30 are measured after a division, which that undoes.
+        group: One of `"NC1"`, `"NC2"`, `"NC3"`, `"NC4"`, `"NC0"`,
+            `"Accuracy"`, `"OOD"`, `"Others"`: under which heading reports and
+            panels show it.
+        title: String, the heading of its chart in TensorBoard. Metrics of one
+            title share a chart. Defaults to the tag.
+        note: String, what it is, in 30 letters, for reports.
+        goal: String, what it goes to as a network collapses, such as `"0"`.
+        formula: String, for tables of metrics.
+        source: String, the paper and its equation.
+
+    Example:
+
+    >>> @nc_keras.metrics.metric(
+    ...     "largest_norm", "kernel", default=False, note="longest row"
+    ... )
+    ... def largest_norm(layer):
+    ...     return layer.xp.max(layer.xp.sum(layer.kernel**2, axis=1)) ** 0.5
+    >>> nc_keras.metrics.METRICS.pop("largest_norm").title
+    'largest_norm'
     """
     if over not in OVER or not set(needs) <= set(_NEEDS):
         raise ValueError(
             f"`over` must be one of {OVER}, `needs` of {tuple(_NEEDS)}. "
             f"Received: over={over!r}, needs={needs}."
         )
+    if group not in GROUPS:
+        raise ValueError(
+            f"`group` must be one of {', '.join(GROUPS)}. Received: {group!r}."
+        )
 
     def register(function):
         METRICS[tag] = Metric(
-            tag, function, over, reduce, frozenset(needs), default, degrees
+            tag=tag,
+            function=function,
+            over=over,
+            reduce=reduce,
+            needs=frozenset(needs),
+            default=default,
+            degrees=degrees,
+            group=group,
+            title=title or tag,
+            note=note,
+            goal=goal,
+            formula=formula,
+            source=source,
         )
         return function
 

@@ -13,9 +13,13 @@ from tensorboard.util import tensor_util
 
 import nc_keras
 from nc_keras.callbacks import NCTensorBoard
+from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import MSE_PANELS
-from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
+from nc_keras.callbacks.panels import panels_of
+from nc_keras.metrics import METRICS
+
+PANELS = panels_of(m for m in METRICS.values() if m.default) | LOSS_PANELS
 
 
 def compiled():
