@@ -12,24 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_keras.blas import one_thread_for
-from nc_keras.errors import NonFiniteError
-from nc_keras.labels import partial_labels
-from nc_keras.measuring.class_statistics import Accumulator
-from nc_keras.measuring.class_statistics import validate_features
-from nc_keras.measuring.examples import Examples
-from nc_keras.measuring.examples import Reduction
-from nc_keras.measuring.examples import Rules
-from nc_keras.measuring.examples import blocks
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.heads import Head
 from nc_keras.measuring.heads import find_head_or_none
 from nc_keras.measuring.heads import last_layer
-from nc_keras.measuring.last_layer import LastLayer
-from nc_keras.measuring.passes import evaluate
-from nc_keras.measuring.passes import layer_of
-from nc_keras.measuring.passes import present_classes
-from nc_keras.measuring.registry import Metric
+from nc_keras.measuring.passes import Measurement
+from nc_keras.measuring.passes import run
 from nc_keras.measuring.registry import select
 from nc_keras.measuring.source import MEMORY
 from nc_keras.measuring.source import FeatureSource
@@ -199,25 +187,23 @@ def layerwise_of(
         pairs: Integer.
         memory: Integer.
     """
-    chosen = _select(metrics)
+    tags = tags_of(metrics)
     names = _distinct(extractor.names)
     train_means = [None] * len(names)
     if train is not None:
-        passes = _passes(names, chosen, num_classes, missing)
-        choice = {"ignore_label": ignore_label}
-        _gather(passes, _source(extractor, train, batch_size, 0, **choice))
-        train_means = [one.class_means for one in passes]
+        source = _source(extractor, train, batch_size, 0, ignore_label)
+        found = _measured(source, names, num_classes, missing, ["nc1_cdnv"])
+        train_means = [one.class_means for one in found]
         num_classes = len(train_means[0])
-    passes = _passes(names, chosen, num_classes, missing, train_means)
-    choice = {"mask": mask, "ignore_label": ignore_label}
-    source = _source(extractor, (x, y), batch_size, memory, **choice)
-    _gather(passes, source)
-    _sweep(passes, source)
+    source = _source(
+        extractor, (x, y), batch_size, memory, ignore_label, mask=mask
+    )
+    found = _measured(source, names, num_classes, missing, tags, train_means)
     return Layerwise(
-        {one.name: one.values(pairs) for one in passes},
-        {one.name: one.layer.dim for one in passes},
+        {one.name: _ordered_as(tags, one.values(pairs)) for one in found},
+        {one.name: one.layer.dim for one in found},
         extractor.pooling,
-        {one.name: one.class_means for one in passes},
+        {one.name: one.class_means for one in found},
     )
 
 
@@ -582,9 +568,42 @@ class _Layers:
             yield _Features(features), labels
 
 
-def _source(extractor, data, batch_size, memory, **choice):
+def _source(extractor, data, batch_size, memory, ignore_label, **choice):
     x, y = data if isinstance(data, tuple) else (data, None)
-    return FeatureSource(_Layers(extractor), x, y, batch_size, memory, **choice)
+    return FeatureSource(
+        _Layers(extractor),
+        x,
+        y,
+        batch_size,
+        memory,
+        ignore_label=ignore_label,
+        **choice,
+    )
+
+
+def _measured(source, names, num_classes, missing, tags, train_means=None):
+    """One measurement of each layer, all in the same passes."""
+    means = train_means or [None] * len(names)
+    return run(
+        source,
+        [
+            Measurement(
+                num_classes=num_classes,
+                name=name,
+                train_means=of_train,
+                is_training=of_train is None,
+                missing=missing,
+                metrics=tags,
+                scatter=False,  # However wide a layer is.
+            )
+            for name, of_train in zip(names, means, strict=True)
+        ],
+    )
+
+
+def _ordered_as(tags, values):
+    first = {tag: values[tag] for tag in tags if tag in values}
+    return first | values
 
 
 def tags_of(metrics: str | Iterable[str] | None) -> list[str]:
@@ -596,162 +615,14 @@ def tags_of(metrics: str | Iterable[str] | None) -> list[str]:
     Raises:
         ValueError: If one of them is not known, or needs a head.
     """
-    has_separation, others = _select(metrics)
-    return [SEPARATION] * has_separation + [metric.tag for metric in others]
-
-
-def _select(metrics):
-    """The metrics to measure, and whether `separation` is among them."""
-    have = {"means", "train_means", "principal_variances"}
-    if metrics is None:
-        metrics = DEFAULT
-    if metrics == "all":
-        return True, select("all", have)
-    tags = [metrics] if isinstance(metrics, str) else list(metrics)
-    others = [tag for tag in tags if tag != SEPARATION]
-    if tags and not others:
-        return True, []
-    return SEPARATION in tags, select(others, have | {"scatter"})
-
-
-def _passes(names, chosen, num_classes, missing, train_means=None):
-    train_means = train_means or [None] * len(names)
-    return [
-        _LayerPasses(name, *chosen, num_classes, missing, means)
-        for name, means in zip(names, train_means, strict=True)
-    ]
-
-
-def _gather(passes, source):
-    """The first pass over the examples, for all layers."""
-    for features, labels in source:
-        labels = partial_labels(labels, passes[0].num_classes)
-        for one, array in zip(passes, features, strict=True):
-            one.gather(validate_features(array, labels), labels)
-    for one in passes:
-        one.finish()
-
-
-def _sweep(passes, source):
-    """The second pass, over what was kept or by another forward pass."""
-    if not any([one.begin_sweep() for one in passes]):
-        return
-    if not source.kept and not source.repeats:
-        raise ValueError(
-            "A second pass is needed over features that do not fit into "
-            "`memory`, but this dataset can be iterated only once. Raise "
-            "`memory`, choose fewer `layers`, pool the features, or pass a "
-            "dataset that starts anew."
-        )
-    for features, labels in source:
-        labels = partial_labels(labels, passes[0].num_classes)
-        for one, array in zip(passes, features, strict=True):
-            one.sweep(array, labels)
-
-
-class _LayerPasses:
-    """What two passes over the features of one layer gather."""
-
-    def __init__(
-        self,
-        name: str,
-        has_separation: bool,
-        metrics: list[Metric],
-        num_classes: int | None,
-        missing: str,
-        train_means: np.ndarray | None,
-    ):
-        present_classes(np.ones(2), missing)  # Says so before the data run.
-        self.name = name
-        self.num_classes = num_classes
-        self._has_separation = has_separation
-        self._metrics = metrics
-        self._missing = missing
-        self._train_means = train_means
-        needs = set().union(*(m.needs for m in metrics))
-        self._has_directions = has_separation or "principal_variances" in needs
-        self._gathered = Accumulator(num_classes, "scatter" in needs)
-        self._reductions = {}
-
-    def gather(self, features: np.ndarray, labels: np.ndarray) -> None:
-        """Adds a batch, in the first pass."""
-        for rows, block in blocks(features):
-            with one_thread_for(block.size * (self.num_classes or 1)):
-                self._gathered.update(block, labels[rows])
-
-    def finish(self) -> None:
-        """Ends the first pass."""
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            try:
-                self._statistics = self._gathered.statistics()
-            except NonFiniteError as error:
-                raise NonFiniteError(f"Layer {self.name!r}: {error}") from error
-            self.layer = layer_of(self._statistics, missing=self._missing)
-        self._gathered = None
-
-    @property
-    def class_means(self) -> np.ndarray:
-        """`(C, D)`, the class means; NaN for a class without examples."""
-        return self._statistics.present_means
-
-    def begin_sweep(self) -> bool:
-        """Prepares the second pass, and returns whether it is needed."""
-        over_examples = [m for m in self._metrics if m.over == "examples"]
-        means = directions = None
-        if self._has_directions:
-            _, directions = self.layer.principal_directions
-            self._centers = self._statistics.means @ directions.T
-            self._within = np.zeros((len(directions),) * 2)
-        if over_examples:
-            means = self._train_means
-            means = self.class_means if means is None else means
-        self._rules = Rules(means=means, directions=directions)
-        classes = len(self._statistics.counts)
-        self._reductions = {m: Reduction(m, classes) for m in over_examples}
-        return self._has_directions or bool(over_examples)
-
-    def sweep(self, features: np.ndarray, labels: np.ndarray) -> None:
-        """Adds a batch, in the second pass."""
-        size = 2 * len(self._statistics.counts)
-        for rows, block in blocks(features, size):
-            with one_thread_for(block.size * size):
-                examples = Examples(block, labels[rows], self._rules)
-                for reduction in self._reductions.values():
-                    reduction.update(examples)
-                if self._has_directions:
-                    residuals = examples.along - self._centers[labels[rows]]
-                    self._within += residuals.T @ residuals
-
-    def values(self, pairs: int | None = None) -> dict[str, Any]:
-        """The values of the metrics by their tags."""
-        layer, values = self.layer, {}
-        if self._has_directions:
-            within = self._within / layer.counts.sum()
-            layer = dataclasses.replace(
-                layer, principal_variances=np.diag(within)
-            )
-            if self._has_separation:
-                values[SEPARATION] = _separation(layer, within)
-        of_examples = {m.tag: r.result() for m, r in self._reductions.items()}
-        return values | evaluate(layer, self._metrics, of_examples, pairs)
-
-
-def _separation(layer: LastLayer, within: np.ndarray) -> float:
-    """`tr(SS_w SS_b^+)`, `within` being `SS_w` along the means' directions.
-
-    The means weighted by the sizes of their classes span the same space as
-    those that are not.
-    """
-    shares = layer.counts / layer.counts.sum()
-    _, directions = layer.principal_directions
-    rows = (layer.means - shares @ layer.means) @ directions.T
-    rows = np.sqrt(shares)[:, None] * rows
-    _, s, vt = np.linalg.svd(rows, full_matrices=False)
-    differ = s > layer.rounding / layer.num_classes**0.5
-    if not differ.any():
-        return float("nan")
-    along = np.einsum("jk,kl,jl->j", vt, within, vt)
-    return float(np.sum(along[differ] / s[differ] ** 2))
+    have = {"means", "train_means", "principal_variances", "principal_scatter"}
+    if isinstance(metrics, str) and metrics == "all":
+        tags = [metric.tag for metric in select("all", have)]
+        return [SEPARATION, *(tag for tag in tags if tag != SEPARATION)]
+    tags = DEFAULT if metrics is None else metrics
+    tags = [tags] if isinstance(tags, str) else list(tags)
+    select(tags, have | {"scatter"})
+    return tags
 
 
 def _aligned(rows):

@@ -14,14 +14,14 @@ import numpy as np
 
 from nc_keras.measuring.class_statistics import ClassStatistics
 from nc_keras.measuring.extractor import FeatureExtractor
-from nc_keras.measuring.passes import Measurement
 from nc_keras.measuring.passes import mean_feature
-from nc_keras.measuring.passes import validate_head
+from nc_keras.measuring.passes import measured
 from nc_keras.measuring.registry import GROUPS
 from nc_keras.measuring.registry import METRICS
 from nc_keras.measuring.registry import select
 from nc_keras.measuring.source import MEMORY
 from nc_keras.measuring.source import FeatureSource
+from nc_keras.measuring.validation import validate_head
 from nc_keras.metrics.neco import auroc
 from nc_keras.metrics.neco import false_positive_rate
 from nc_keras.metrics.neco import neco_scores
@@ -277,7 +277,7 @@ class _Choice:
 
     def tags(self, has_kernel: bool, is_test: bool) -> list[str]:
         """The tags that are reported of a data set."""
-        have = ["means", "scatter", "principal_variances"]
+        have = ["means", "scatter", "principal_variances", "principal_scatter"]
         have += ["kernel"] * has_kernel + ["train_means"] * is_test
         chosen = self.metrics
         if isinstance(chosen, list) and chosen:
@@ -353,7 +353,7 @@ class _Run:
         options = self.options | options
         if options["num_classes"] is None and self.head[0] is not None:
             options["num_classes"] = len(self.head[0])
-        measurement = Measurement(source, *self.head, metrics=tags, **options)
+        measurement = measured(source, *self.head, metrics=tags, **options)
         self.layers[name] = measurement.layer
         self.counts[name] = measurement.statistics.counts
         return measurement

@@ -1,4 +1,4 @@
-"""The tables of metrics in the documents, as the metrics describe themselves."""
+"""The tables of metrics in the documents, as metrics describe themselves."""
 
 import os
 

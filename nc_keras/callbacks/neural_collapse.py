@@ -18,11 +18,11 @@ from nc_keras.measuring.batches import validate_lengths
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.measure import measurement_of
-from nc_keras.measuring.passes import present_classes
-from nc_keras.measuring.passes import validate_head
 from nc_keras.measuring.registry import METRICS
 from nc_keras.measuring.source import MEMORY
 from nc_keras.measuring.source import FeatureSource
+from nc_keras.measuring.validation import present_classes
+from nc_keras.measuring.validation import validate_head
 from nc_keras.metrics.mse_decomposition import decomposition_of
 from nc_keras.metrics.mse_decomposition import equivalent_decay
 from nc_keras.processes import all_gather

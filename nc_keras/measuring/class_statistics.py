@@ -53,7 +53,9 @@ class ClassStatistics:
     scatter: np.ndarray | None
 
     @classmethod
-    def empty(cls, num_classes: int, dim: int) -> ClassStatistics:
+    def empty(
+        cls, num_classes: int, dim: int, scatter: bool = True
+    ) -> ClassStatistics:
         """Statistics of no examples, the neutral element of `merge`."""
         num_classes = geometry.validate_num_classes(num_classes)
         dim = geometry.validate_dim(dim)
@@ -61,7 +63,7 @@ class ClassStatistics:
             counts=np.zeros(num_classes, "int64"),
             means=np.zeros((num_classes, dim)),
             squares=np.zeros(num_classes),
-            scatter=np.zeros((dim, dim)),
+            scatter=np.zeros((dim, dim)) if scatter else None,
         )
 
     @classmethod

@@ -30,6 +30,8 @@ class LastLayer:
         scatter: `(D, D)`, `Sigma_W`, or `None` where it was not gathered.
         principal_variances: `(r,)`, `v' Sigma_W v` for the principal
             directions `v` of the class means.
+        principal_scatter: `(r, r)`, `V Sigma_W V'` for these directions, where
+            that was gathered and not all of `scatter`, else `None`.
         train_means: `(C, D)`, where the examples are not the ones that the
             network was trained on, else `None`. Rows of NaN are classes that
             the training set lacks.
@@ -45,6 +47,7 @@ class LastLayer:
     classes: Any = None
     scatter: Any = None
     principal_variances: Any = None
+    principal_scatter: Any = None
     train_means: Any = None
     ood_mean: Any = None
     xp: Any = np
@@ -100,6 +103,17 @@ class LastLayer:
         size = self.xp.sqrt(self.xp.sum(self.means**2))
         epsilon = np.finfo(keras.backend.standardize_dtype(size.dtype)).eps
         return size * float(epsilon) * max(self.means.shape)
+
+    @property
+    def within_along(self) -> Any:
+        """`(r, r)`, `V Sigma_W V'` along the principal directions."""
+        if self.scatter is None:
+            return self.principal_scatter
+        _, directions = self.principal_directions
+        return self.xp.matmul(
+            self.xp.matmul(directions, self.scatter),
+            self.xp.transpose(directions),
+        )
 
     def within_variance(self, directions: Any) -> Any:
         """`v' Sigma_W v` for each row `v` of `directions`, `(k, D)`."""

@@ -8,9 +8,10 @@ from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.pairs import validate_sample
 from nc_keras.measuring.passes import Measurement
 from nc_keras.measuring.passes import mean_feature
-from nc_keras.measuring.passes import validate_head
+from nc_keras.measuring.passes import measured
 from nc_keras.measuring.source import MEMORY
 from nc_keras.measuring.source import FeatureSource
+from nc_keras.measuring.validation import validate_head
 from nc_keras.processes import all_gather
 
 
@@ -138,7 +139,7 @@ def measurement_of(
     means = options.get("train_means")
     if classes is None and means is not None and np.ndim(means) == 2:
         classes = len(means)
-    return Measurement(source, kernel, bias, classes, **options)
+    return measured(source, kernel, bias, classes, **options)
 
 
 def ood_mean(

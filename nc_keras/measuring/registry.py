@@ -15,6 +15,7 @@ _NEEDS = {
     "train_means": "the class means of the training set, `train_means`",
     "scatter": "the within-class covariance",
     "principal_variances": "variances along the directions of the means",
+    "principal_scatter": "the covariance along the directions of the means",
     "ood": "features of out-of-distribution data, `ood`",
 }
 
@@ -109,7 +110,8 @@ def metric(
             one value a class begin with `per_class_`.
         *needs: What it cannot do without: `"kernel"`, `"means"` (of examples
             only: the final class means), `"train_means"`, `"scatter"`,
-            `"ood"`. Where that is lacking, the metric is left out.
+            `"principal_variances"`, `"principal_scatter"`, `"ood"`. Where that
+            is lacking, the metric is left out.
         over: `"layer"` for a function of a `LastLayer`. `"pairs"` for an
             elementwise function of `Pairs`, whose values are reduced over all
             pairs of classes with examples; `"weight_pairs"` if it is of the

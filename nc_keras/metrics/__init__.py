@@ -7,6 +7,7 @@ from nc_keras.metrics import nc0  # isort: skip
 from nc_keras.metrics import accuracy  # isort: skip
 from nc_keras.metrics import linguistic  # isort: skip
 from nc_keras.metrics import vci  # isort: skip
+from nc_keras.metrics import separation  # isort: skip
 from nc_keras.metrics import hyperspherical_uniformity  # isort: skip
 from nc_keras.metrics import softmax_code  # isort: skip
 from nc_keras.metrics import subspace  # isort: skip
@@ -53,6 +54,7 @@ __all__ = [
     "nc5",
     "neco",
     "per_class",
+    "separation",
     "softmax_code",
     "subspace",
     "vci",

@@ -8,10 +8,10 @@ from keras import ops
 from nc_keras import geometry
 from nc_keras.labels import weighted_rows
 from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.evaluation import available
+from nc_keras.measuring.evaluation import evaluate
+from nc_keras.measuring.evaluation import with_principal_variances
 from nc_keras.measuring.last_layer import LastLayer
-from nc_keras.measuring.passes import available
-from nc_keras.measuring.passes import evaluate
-from nc_keras.measuring.passes import with_principal_variances
 from nc_keras.measuring.registry import select
 from nc_keras.measuring.registry import tags
 from nc_keras.metrics.centered_sums import CenteredSums

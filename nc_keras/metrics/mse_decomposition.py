@@ -13,9 +13,9 @@ from nc_keras.blas import one_thread
 from nc_keras.labels import class_labels
 from nc_keras.losses.mse import MSE
 from nc_keras.measuring.class_statistics import ClassStatistics
-from nc_keras.measuring.passes import present_classes
-from nc_keras.measuring.passes import validate_head
-from nc_keras.measuring.passes import validate_shapes
+from nc_keras.measuring.validation import present_classes
+from nc_keras.measuring.validation import validate_head
+from nc_keras.measuring.validation import validate_shapes
 from nc_keras.optimizers.sgd import SGD
 
 

@@ -10,7 +10,7 @@ from scenarios import assert_close
 from scenarios import draw
 from scenarios import textbook
 
-from nc_keras.measuring.passes import Measurement
+from nc_keras.measuring import passes as engine
 from nc_keras.measuring.source import FeatureSource
 from nc_keras.metrics import METRICS
 from nc_keras.metrics import ClassStatistics
@@ -38,7 +38,7 @@ def measured(name="imbalanced", memory=2**30, once=False, **options):
     x = iter([]) if once else None
     source = FeatureSource(passes, x, None if once else y, 100, memory)
     kernel, bias = kernel.T.astype("float64"), bias.astype("float64")
-    measurement = Measurement(source, kernel, bias, len(kernel), **options)
+    measurement = engine.measured(source, kernel, bias, len(kernel), **options)
     return measurement.values(), passes.count, measurement
 
 
@@ -71,9 +71,10 @@ def test_only_what_compares_with_final_means_takes_the_second(memory):
 
 
 def test_streaming_forgets_the_features():
-    _, _, measurement = measured(memory=0, metrics=["nc1"])
-    assert not measurement._examples.kept
-    assert not measurement._examples._batches
+    h, y, _, _ = draw("imbalanced")
+    source = FeatureSource(Passes(h, y), None, y, 100, memory=0)
+    engine.measured(source, metrics=["nc1"])
+    assert not source.kept and not source.release()
 
 
 def test_no_scatter_is_formed_where_nothing_needs_it():

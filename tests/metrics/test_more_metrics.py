@@ -14,7 +14,7 @@ from keras import ops
 from scenarios import draw
 
 import nc_keras
-from nc_keras.measuring.passes import evaluate
+from nc_keras.measuring.evaluation import evaluate
 from nc_keras.metrics import METRICS
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import LastLayer
