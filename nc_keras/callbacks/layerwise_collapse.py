@@ -3,6 +3,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
+from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.layerwise import alignment
 from nc_keras.layerwise import layers_extractor
 from nc_keras.layerwise import layerwise_of
@@ -26,8 +27,7 @@ class LayerwiseCollapse(EpochObserver):
         y: As in `nc_keras.layerwise`.
         log_dir: Directory of the TensorBoard run of the training, or `None`.
             The curves are in its folder `layers`, a line for each layer.
-        epochs: As in `nc_keras.callbacks.NeuralCollapse`. Defaults to
-            `"log"`: the papers' log-spaced epochs.
+        epochs: As in `nc_keras.callbacks.NeuralCollapse`. Defaults to `1`.
         layers: As in `nc_keras.layerwise`.
         head: As in `nc_keras.layerwise`.
         pooling: As in `nc_keras.layerwise`.
@@ -58,12 +58,23 @@ class LayerwiseCollapse(EpochObserver):
 
     run = "layers"
 
+    @formerly_positional(
+        "log_dir",
+        "epochs",
+        "layers",
+        "head",
+        "pooling",
+        "batch_size",
+        "metrics",
+        "memory",
+    )
     def __init__(
         self,
         x: Any,
         y: Any = None,
+        *,
         log_dir: str | os.PathLike | None = None,
-        epochs: int | str | Iterable[int] = "log",
+        epochs: int | str | Iterable[int] = 1,
         layers: Any = None,
         head: Any = None,
         pooling: str | None = "average",

@@ -15,6 +15,7 @@ from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import MSE_PANELS
 from nc_keras.callbacks.panels import cosine_image
 from nc_keras.callbacks.panels import panels_of
+from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.callbacks.schedule import measured_only
 from nc_keras.callbacks.terminal_phase import TerminalPhase
 from nc_keras.measuring.registry import METRICS
@@ -91,12 +92,28 @@ class NCTensorBoard(NeuralCollapse):
     ['metrics.jsonl', 'nc_train']
     """
 
+    @formerly_positional(
+        "epochs",
+        "head",
+        "batch_size",
+        "missing",
+        "threshold",
+        "stop_after",
+        "images_every",
+        "hparams",
+        "metrics",
+        "memory",
+        "ignore_label",
+        "across_processes",
+        "decompose",
+    )
     def __init__(
         self,
         log_dir: str | os.PathLike,
         x: Any,
         y: Any = None,
         validation_data: Any = None,
+        *,
         epochs: int | str | Iterable[int] = 1,
         head: Any = None,
         batch_size: int = 256,
@@ -118,15 +135,15 @@ class NCTensorBoard(NeuralCollapse):
             x,
             y,
             validation_data,
-            epochs,
-            head,
-            batch_size,
-            missing,
-            metrics,
-            memory,
-            ignore_label,
-            across_processes,
-            decompose,
+            epochs=epochs,
+            head=head,
+            batch_size=batch_size,
+            missing=missing,
+            metrics=metrics,
+            memory=memory,
+            ignore_label=ignore_label,
+            across_processes=across_processes,
+            decompose=decompose,
         )
         self.log_dir = pathlib.Path(log_dir)
         self.images_every = images_every
@@ -199,6 +216,7 @@ class NCTensorBoard(NeuralCollapse):
                 self._write_geometry(step)
 
     def on_train_end(self, logs=None):
+        super().on_train_end(logs)
         if not self._writers:
             return
         if self._last_measured > self._last_drawn:

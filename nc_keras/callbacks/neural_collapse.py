@@ -1,11 +1,13 @@
 import contextlib
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 
+from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import loss_of
 from nc_keras.callbacks.schedule import measured_epochs
@@ -57,7 +59,8 @@ class NeuralCollapse(keras.callbacks.Callback):
     Args:
         x: The training data, as in `nc_keras.measure`.
         y: The training labels, or `None` if `x` is a dataset.
-        validation_data: Tuple `(x, y)`, or a dataset, or `None`. Its `nc4` and
+        validation_data: Tuple `(x, y)`, or a dataset, or `None`; `False` if
+            what `fit` validates on is not to be measured. Its `nc4` and
             `ncc_accuracy` refer to the class means of the training data.
         epochs: Which epochs are measured: an integer `k` for the first, the
             last and every k-th; `"log"` for the papers' 50 log-spaced ones;
@@ -96,11 +99,23 @@ class NeuralCollapse(keras.callbacks.Callback):
     2
     """
 
+    @formerly_positional(
+        "epochs",
+        "head",
+        "batch_size",
+        "missing",
+        "metrics",
+        "memory",
+        "ignore_label",
+        "across_processes",
+        "decompose",
+    )
     def __init__(
         self,
         x: Any,
         y: Any = None,
         validation_data: Any = None,
+        *,
         epochs: int | str | Iterable[int] = 1,
         head: Any = None,
         batch_size: int = 256,
@@ -121,6 +136,10 @@ class NeuralCollapse(keras.callbacks.Callback):
         self.x = x
         self.y = y
         self.validation_data = validation_data
+        self._is_fitting = False
+        self._has_warned = validation_data is False
+        if validation_data is False:
+            self.validation_data = None
         self.epochs = epochs
         self.head = head
         self.batch_size = batch_size
@@ -131,6 +150,7 @@ class NeuralCollapse(keras.callbacks.Callback):
         self._keys = None
 
     def on_train_begin(self, logs=None):
+        self._is_fitting = True
         epochs = self.params["epochs"]
         self._keys = None
         self._measured = measured_epochs(self.epochs, epochs)
@@ -160,6 +180,9 @@ class NeuralCollapse(keras.callbacks.Callback):
                     f"Received: an iterator of type {type(x).__name__}."
                 )
 
+    def on_train_end(self, logs=None):
+        self._is_fitting = False
+
     def get_state(self) -> dict:
         """What `Checkpoint` keeps: the last measurement."""
         layers = {
@@ -180,6 +203,18 @@ class NeuralCollapse(keras.callbacks.Callback):
             prefix: LastLayer(**values)
             for prefix, values in state["layers"].items()
         }
+
+    def on_test_begin(self, logs=None):
+        # Of the data that `fit` validates on a callback sees nothing.
+        is_unknown = self._is_fitting and self.validation_data is None
+        if is_unknown and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                "`fit` validates on data that are not measured. Pass them to "
+                f"`{type(self).__name__}` too, as `validation_data`, or "
+                "`validation_data=False` to leave them unmeasured.",
+                stacklevel=2,
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs

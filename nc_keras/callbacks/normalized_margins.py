@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
+from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.errors import NonFiniteError
 from nc_keras.layers.rho import Rho
 from nc_keras.measuring.extractor import FeatureExtractor
@@ -76,10 +77,12 @@ class NormalizedMargins(EpochObserver):
         }
     }
 
+    @formerly_positional("log_dir", "epochs", "batch_norm", "batch_size")
     def __init__(
         self,
         x: Any,
         y: Any = None,
+        *,
         log_dir: str | os.PathLike | None = None,
         epochs: int | str | Iterable[int] = 1,
         batch_norm: bool = False,

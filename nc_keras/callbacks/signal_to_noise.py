@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import measured_epochs
 from nc_keras.errors import NonFiniteError
@@ -80,10 +81,12 @@ class SignalToNoise(keras.callbacks.Callback):
     - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073).
     """
 
+    @formerly_positional("log_dir", "epochs", "head", "batch_size")
     def __init__(
         self,
         x: Any,
         y: Any = None,
+        *,
         log_dir: str | os.PathLike | None = None,
         epochs: int | str | Iterable[int] = 1,
         head: Any = None,

@@ -89,7 +89,7 @@ def _train(study, dataset, kind, decay, batch_size, steps):
         callbacks=[
             nc_keras.callbacks.WeightSpectrum(study.folder / name),
             nc_keras.callbacks.NormalizedMargins(
-                *images, study.folder / name, few
+                *images, log_dir=study.folder / name, epochs=few
             ),
         ],
         measured=few,
