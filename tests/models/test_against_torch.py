@@ -118,6 +118,6 @@ def test_two_training_steps(network, float64):
         # The golden numbers have six digits.
         assert np.linalg.norm(change) == pytest.approx(length, rel=1e-5), name
         assert np.sum(change * direction) == pytest.approx(
-            along, abs=1e-5 * length
+            along, rel=1e-5, abs=1e-5 * length
         ), name
     assert_outputs(model, x, golden["outputs_after"], 1e-6)

@@ -70,9 +70,9 @@ def test_training_follows_the_flow(problem, decay):
         kernels = nc_keras.weights.weights_of(trained)
         for one, predicted in zip(kernels, flow.kernels, strict=True):
             distance = np.linalg.norm(one.kernel - predicted)
-            assert distance < 10 / steps
-    assert abs(flow.rho[1] / flow.rho[0] - 1) > 0.01
-    assert errors[1] < 2e-3
+            assert distance < 1 / steps
+    assert errors[1] < 1e-3
+    assert abs(flow.rho[1] / flow.rho[0] - 1) > 10 * errors[1]
     # Euler's steps err in proportion to their length.
     assert 2.5 < errors[0] / errors[1] < 6
 
@@ -171,8 +171,10 @@ def test_stationarity_vanishes_where_training_converged(problem):
     before, _ = distance()
     descend(model, x, y, 1500)
     after, norms = distance()
-    assert after < 1e-4 < 1e-2 < before
-    assert np.ptp(norms) < 1e-2 * np.mean(norms)
+    # Slow directions are on their way still: 500 to 3000 times as near.
+    assert after < before / 100
+    # Each of the 1500 steps rounds a norm by less than float32's 6e-8.
+    assert np.ptp(norms) < 1e-4 * np.mean(norms)
 
 
 def test_normalized_margins():
