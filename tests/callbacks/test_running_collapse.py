@@ -8,6 +8,7 @@ from nc_keras.callbacks import RunningCollapse
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import RunningStatistics
 from nc_keras.metrics import metrics_from_statistics
+from tests.helpers import compiled
 
 
 @pytest.fixture
@@ -21,12 +22,7 @@ def network(rate, batch_norm=False):
     model = nc_keras.models.MLP(
         (64,), 10, widths=(48, 32), use_batch_norm=batch_norm
     )
-    model.compile(
-        nc_keras.optimizers.SGD(rate),
-        loss=nc_keras.losses.CE(),
-        metrics=["accuracy"],
-    )
-    return model
+    return compiled(model, sgd=(rate,))
 
 
 def trained(data, rate, running, before=0.1, **options):
@@ -46,8 +42,9 @@ def trained(data, rate, running, before=0.1, **options):
 @pytest.mark.parametrize("without_drift", [True, False])
 def test_agrees_with_the_exact_values_at_small_rates(data, without_drift):
     _, history = trained(data, 1e-6, RunningCollapse(None, without_drift))
-    # Without drift the last free examples are a sample of all.
-    tolerance = 0.03 if without_drift else 2e-5
+    # Without drift 840 of 1,000 examples stand for all, which errs by about
+    # 1%; for one forgotten in each of 160 groups it would be 16%.
+    tolerance = 0.05 if without_drift else 2e-5
     running = [k for k in history if k.startswith("running_")]
     assert len(running) == 14
     for key in running:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from gradients import gradients
 from keras import ops
+from keras.ops import convert_to_numpy as to_numpy
 
 import nc_keras
 from nc_keras.layers import WeightNormalization
@@ -27,10 +28,6 @@ LAYERS = {
         (0, 1),
     ),
 }
-
-
-def to_numpy(x):
-    return ops.convert_to_numpy(x)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
