@@ -6,8 +6,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
 )
 
 from nc_keras.callbacks.panels import PANELS
-from tools import screenshot
 
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(

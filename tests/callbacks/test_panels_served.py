@@ -9,8 +9,8 @@ from tensorboard.plugins.hparams import api_pb2
 from nc_keras.callbacks.neural_collapse import log_key
 from nc_keras.callbacks.panels import PANELS
 from nc_keras.writers.json_lines import read_json_lines
-from tools import screenshot
 
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 RUNS = ["nc_train", "nc_validation"]
 STEPS = [1, 2, 3, 4, 5]
 LOADERS = {

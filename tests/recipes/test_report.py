@@ -8,7 +8,8 @@ import records
 
 from recipes import plots
 from recipes import report
-from tools import screenshot
+
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 
 
 def in_browser(test):

@@ -25,8 +25,8 @@ from recipes.locks import hold
 from recipes.results import claim_folder
 from recipes.run import prepare
 from recipes.watching.states import Watch
-from tools import screenshot
 
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 ROOT = Path(__file__).parents[2]
 
 
