@@ -24,6 +24,8 @@ from nc_keras.callbacks.checkpoint import Checkpoint
 from tests.callbacks import resumable
 from tests.helpers import rows_of
 
+# Each trains, is interrupted, and trains again.
+pytestmark = pytest.mark.slow
 # Twenty on the default backend; the others start slowly, and share the code.
 KILLS = 20 if keras.backend.backend() == "tensorflow" else 6
 CHAINS = 2
@@ -390,7 +392,6 @@ def killed_again_and_again(folder, kills, seed):
     return resumed
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="repeatable on request only"
 )

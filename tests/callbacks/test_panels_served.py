@@ -11,6 +11,7 @@ from nc_keras.callbacks.panels import PANELS
 from nc_keras.writers.json_lines import read_json_lines
 
 screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
+pytestmark = pytest.mark.slow
 RUNS = ["nc_train", "nc_validation"]
 STEPS = [1, 2, 3, 4, 5]
 LOADERS = {
