@@ -13,26 +13,26 @@ import keras
 import numpy as np
 
 from nc_keras.blas import one_thread_for
-from nc_keras.features import FeatureExtractor
-from nc_keras.heads import Head
-from nc_keras.heads import find_head_or_none
-from nc_keras.heads import last_layer
+from nc_keras.errors import NonFiniteError
 from nc_keras.labels import partial_labels
-from nc_keras.measurement import MEMORY
-from nc_keras.measurement import FeatureSource
-from nc_keras.metrics.class_statistics import Accumulator
-from nc_keras.metrics.class_statistics import NonFiniteError
-from nc_keras.metrics.class_statistics import validate_features
-from nc_keras.metrics.examples import Examples
-from nc_keras.metrics.examples import Reduction
-from nc_keras.metrics.examples import Rules
-from nc_keras.metrics.examples import blocks
-from nc_keras.metrics.gathering import evaluate
-from nc_keras.metrics.gathering import layer_of
-from nc_keras.metrics.gathering import present_classes
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.registry import Metric
-from nc_keras.metrics.registry import select
+from nc_keras.measuring.class_statistics import Accumulator
+from nc_keras.measuring.class_statistics import validate_features
+from nc_keras.measuring.examples import Examples
+from nc_keras.measuring.examples import Reduction
+from nc_keras.measuring.examples import Rules
+from nc_keras.measuring.examples import blocks
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.heads import Head
+from nc_keras.measuring.heads import find_head_or_none
+from nc_keras.measuring.heads import last_layer
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.passes import evaluate
+from nc_keras.measuring.passes import layer_of
+from nc_keras.measuring.passes import present_classes
+from nc_keras.measuring.registry import Metric
+from nc_keras.measuring.registry import select
+from nc_keras.measuring.source import MEMORY
+from nc_keras.measuring.source import FeatureSource
 
 SEPARATION = "separation"
 DEFAULT = (SEPARATION, "nc1", "nc1_trace_ratio", "nc1_cdnv", "ncc_accuracy")

@@ -12,38 +12,25 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_keras.features import FeatureExtractor
-from nc_keras.measurement import MEMORY
-from nc_keras.measurement import FeatureSource
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.gathering import Measurement
-from nc_keras.metrics.gathering import mean_feature
-from nc_keras.metrics.gathering import validate_head
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.passes import Measurement
+from nc_keras.measuring.passes import mean_feature
+from nc_keras.measuring.passes import validate_head
+from nc_keras.measuring.registry import GROUPS
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.registry import select
+from nc_keras.measuring.source import MEMORY
+from nc_keras.measuring.source import FeatureSource
 from nc_keras.metrics.neco import auroc
 from nc_keras.metrics.neco import false_positive_rate
 from nc_keras.metrics.neco import neco_scores
-from nc_keras.metrics.registry import METRICS
-from nc_keras.metrics.registry import select
 
 _WIDTH = 80
 _NUMBER = 11  # columns of a number
 _CLASS_COLUMNS = 5
 _CHUNK = 2**26  # bytes of features that are scored at a time
 _STATISTICS_ONLY = "nc1_trace_ratio"
-_OOD = ("nc5", "neco_auroc", "neco_fpr95")
-_GROUPS = {
-    "NC1  features become their class means": ("nc1", "vci"),
-    "NC2  class means, and the head's rows, become a simplex ETF": (
-        "nc2",
-        "gnc2",
-    ),
-    "NC3  the head's rows become the class means": ("nc3", "unc3"),
-    "NC4  the head decides as the nearest class mean does": ("nc4", "ncc_"),
-    "NC0  the head's rows add up to zero": ("nc0",),
-    "Accuracy": ("accuracy",),
-    "Out of distribution": _OOD,
-    "Others": ("",),
-}
 # 0 for two classes, whose centred means are opposite; and where the rows of
 # the head are opposite too, as those of a sigmoid or of an ETF.
 _FIXED_FOR_TWO = (
@@ -60,32 +47,8 @@ _FIXED_IF_OPPOSITE = (
     "nc3_duality",
     "nc0",
 )
-_NOTES = {
-    "nc1": "0: within / between, C-1 axes",
-    "nc1_trace_ratio": "0: within / between, traces",
-    "nc1_cdnv": "0: spread / distance, pairs",
-    "nc1_cdnv_quartic": "0: spread / distance^4",
-    "vci": "0: unexplained share of spread",
-    "nc2_equinorm_means": "0: equal norms",
-    "nc2_equinorm_weights": "0: equal norms",
-    "nc2_equiangular_means": "0: equal angles",
-    "nc2_equiangular_weights": "0: equal angles",
-    "nc2_max_angle_means": "0: cosines of -1/(C-1)",
-    "nc2_max_angle_weights": "0: cosines of -1/(C-1)",
-    "nc2_etf_means": "0: distance to the ETF",
-    "nc2_etf_weights": "0: distance to the ETF",
-    "gnc2_log_variance": "0: uniform on the sphere",
-    "nc3": "0: distance of head and means",
-    "nc3_duality": "0: distance to the ETF",
-    "nc3_subspace": "1: the same subspace",
-    "nc3_subspace_centered": "1: the same subspace",
-    "unc3_cosine": "0: equally aligned",
-    "unc3_distance": "0: equally aligned",
-    "nc4": "0: share that disagrees",
-    "ncc_accuracy": "1: nearest train mean is right",
-    "nc0": "0: norm of the sum of rows",
-    "accuracy": "1: the head is right",
-    "nc5": "0: means orthogonal to OOD",
+# What `report` adds to the metrics, with what is said of it.
+_NECO = {
     "neco_auroc": "1: OOD told apart, 0.5 chance",
     "neco_fpr95": "0: OOD that pass at 95 % recall",
 }
@@ -271,16 +234,15 @@ class Report(dict):
         width = min(max(map(len, [*rows, " " * 23])), 40)
         head = "".join(name.rjust(_NUMBER) for name in columns)
         lines = [" " * (width + 2) + head + "  goes to"]
-        groups = {title: [] for title in _GROUPS}
+        groups = {group: [] for group in GROUPS}
         for tag in rows:
             groups[_group(tag)].append(tag)
-        for title, tags in groups.items():
-            lines += [title] * bool(tags)
+        for group, tags in groups.items():
+            lines += [GROUPS[group][0]] * bool(tags)
             for tag in tags:
                 numbers = "".join(map(_number, rows[tag]))
                 name = tag if len(tag) <= width else tag[: width - 3] + "..."
-                note = _NOTES.get(tag, "")
-                lines.append(f"  {name:{width}}{numbers}  {note}")
+                lines.append(f"  {name:{width}}{numbers}  {_note(tag)}")
         return lines
 
     def _hints(self):
@@ -553,7 +515,16 @@ def _detection(id_scores, ood_scores):
 
 
 def _group(tag):
-    return next(t for t, p in _GROUPS.items() if tag.startswith(p))
+    if tag in _NECO:
+        return "OOD"
+    return METRICS[tag].group if tag in METRICS else "Others"
+
+
+def _note(tag):
+    metric = METRICS.get(tag)
+    if metric is None:
+        return _NECO.get(tag, "")
+    return ": ".join(part for part in (metric.goal, metric.note) if part)
 
 
 def _number(value):

@@ -13,14 +13,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_keras.heads import quantization
-from nc_keras.heads import to_float_numpy
+from nc_keras.errors import NonFiniteError
 from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.etf_classifier import ETFClassifier
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 from nc_keras.layers.weight_normalization import WeightNormalization
-from nc_keras.metrics.class_statistics import NonFiniteError
+from nc_keras.measuring.heads import quantization
+from nc_keras.measuring.heads import to_float_numpy
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _TRANSPOSED = (

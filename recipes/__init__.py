@@ -1,0 +1,13 @@
+"""What one runs: a file for each data set of the papers, and a few tools."""
+
+import os
+
+# TensorFlow announces itself on the descriptor of errors when it is imported.
+_errors, _null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+os.dup2(_null, 2)
+try:
+    import nc_keras  # noqa: F401
+finally:
+    os.dup2(_errors, 2)
+    os.close(_errors)
+    os.close(_null)

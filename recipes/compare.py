@@ -13,17 +13,37 @@ finished.
 """
 
 import dataclasses
-import importlib
 import sys
 
-from recipes.cli import main
-from recipes.names import nearest
-from recipes.protocol import DATASETS
-from recipes.settings import HEADS
-from recipes.settings import LOSSES
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.console.names import nearest
+from nc_keras.experiments.options.settings import HEADS
+from nc_keras.experiments.options.settings import LOSSES
+from nc_keras.experiments.options.settings import Settings
+from recipes import cifar10
+from recipes import cifar100
+from recipes import digits
+from recipes import fashion_mnist
+from recipes import fashion_mnist_mlp
+from recipes import imagenet2012
+from recipes import mnist
+from recipes import stl10
+from recipes import svhn_cropped
 
-RECIPES = ("digits", *DATASETS, "fashion_mnist_mlp")
+RECIPES = {
+    recipe.__name__.rpartition(".")[2]: recipe.SETTINGS
+    for recipe in (
+        digits,
+        mnist,
+        fashion_mnist,
+        cifar10,
+        cifar100,
+        svhn_cropped,
+        stl10,
+        imagenet2012,
+        fashion_mnist_mlp,
+    )
+}
 
 
 def settings_of(name: str) -> Settings:
@@ -33,7 +53,7 @@ def settings_of(name: str) -> Settings:
         name: The name of a recipe.
     """
     return dataclasses.replace(
-        importlib.import_module(f"recipes.{name}").SETTINGS,
+        RECIPES[name],
         heads=HEADS,
         losses=LOSSES,
         seeds=(0, 1, 2),

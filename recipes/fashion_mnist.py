@@ -17,10 +17,10 @@ MSE; that Papyan et al. took the depth 18 here too is not confirmed. We have no
 full run of our own to quote.
 """
 
-from recipes.cli import main
-from recipes.protocol import Protocol
-from recipes.protocol import transcribed
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.options.protocol import Protocol
+from nc_keras.experiments.options.protocol import transcribed
+from nc_keras.experiments.options.settings import Settings
 
 PROTOCOL = Protocol(
     dataset="fashion_mnist",

@@ -16,10 +16,10 @@ from typing import Literal
 import tyro
 from rich.table import Table
 
-from recipes.consoles import console
-from recipes.quiet import silenced
-from recipes.settings import NETWORKS
-from recipes.settings import Settings
+from nc_keras.experiments.console.consoles import console
+from nc_keras.experiments.console.quiet import silenced
+from nc_keras.experiments.options.settings import NETWORKS
+from nc_keras.experiments.options.settings import Settings
 
 Counts = dict[str, int]
 
@@ -56,7 +56,7 @@ def count(network: str, options: Options) -> Counts:
     Returns:
         For a learned head, a fixed ETF, and one with d = C, the number.
     """
-    from recipes.networks import build_network
+    from nc_keras.experiments.training.networks import build_network
 
     settings = Settings("cifar10", network=network, stem=options.stem)
     shape = (options.size, options.size, 3)
@@ -106,7 +106,7 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with silenced(2):
-            import recipes.networks  # noqa: F401
+            import nc_keras.experiments.training.networks  # noqa: F401
         print_table(chosen)
     except ValueError as error:
         sys.exit(f"error: {error}")

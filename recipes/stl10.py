@@ -16,11 +16,11 @@ depth 50 is not confirmed, nor which stem. Han et al. call its ResNet and
 DenseNet runs slow outliers. We have no run of our own to quote.
 """
 
-from recipes.cli import main
-from recipes.protocol import Network
-from recipes.protocol import Protocol
-from recipes.protocol import transcribed
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.options.protocol import Network
+from nc_keras.experiments.options.protocol import Protocol
+from nc_keras.experiments.options.protocol import transcribed
+from nc_keras.experiments.options.settings import Settings
 
 PROTOCOL = Protocol(
     dataset="stl10",

@@ -19,9 +19,7 @@ runs on as many threads (`--cpus-per-trial`), and otherwise but for rounding.
 """
 
 import dataclasses
-import importlib
 import math
-import os
 import pathlib
 import shlex
 import sys
@@ -30,13 +28,18 @@ from typing import Any
 
 import numpy as np
 import tyro
+from keras.backend import backend
 
-from recipes.cluster import Cluster
+from nc_keras.experiments.console.names import nearest
+from nc_keras.experiments.datasets.loading import prepare
+from nc_keras.experiments.options.cluster import Cluster
+from nc_keras.experiments.options.protocol import LEARNING_RATES
+from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.trials import rates
+from nc_keras.experiments.trials.pool import only_one_here
+from nc_keras.experiments.trials.pool import run_trials
+from nc_keras.writers.files import writable_directory
 from recipes.compare import RECIPES
-from recipes.names import nearest
-from recipes.protocol import LEARNING_RATES
-from recipes.quiet import silenced
-from recipes.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +101,7 @@ def parse(name: str, arguments: Sequence[str]) -> tuple[Settings, Sweep]:
         name: The name of the recipe.
         arguments: The options.
     """
-    recipe = importlib.import_module(f"recipes.{name}").SETTINGS
+    recipe = RECIPES[name]
     asked = tyro.cli(
         Sweep,
         prog=f"recipes.sweep {name}",
@@ -125,9 +128,6 @@ def sweep(arguments: Sequence[str]) -> None:
         if name not in RECIPES:
             raise ValueError(nearest("The data set", name, RECIPES))
         recipe, asked = parse(name, options)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with silenced(2):
-            importlib.import_module("recipes.run")
         sys.exit(run(name, recipe, asked))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
@@ -144,15 +144,6 @@ def run(name: str, recipe: Settings, asked: Sweep) -> int:
     Returns:
         The exit status.
     """
-    # Only now, so that `--help` comes at once.
-    from keras.backend import backend
-
-    from nc_keras.writers.files import writable_directory
-    from recipes import rates
-    from recipes.run import prepare
-    from recipes.trials import only_one_here
-    from recipes.trials import run_trials
-
     given = Settings(**vars(asked.settings))
     settings = given.settled(recipe)
     folder = settings.output or pathlib.Path(
@@ -187,7 +178,7 @@ def best_command(
         name: The name of the recipe.
         recipe: The settings of the recipe.
         given: The settings of the sweep's command line.
-        point: The `recipes.rates.Point` with loss, head, seeds and rate.
+        point: The `Point` of `trials.rates`: loss, head, seeds and rate.
         folder: The folder of the sweep, below which the recipe's will be.
     """
     options = {

@@ -20,11 +20,11 @@ from typing import Annotated
 import tyro
 from rich.live import Live
 
-from recipes.consoles import console
-from recipes.plain import plain
-from recipes.watching.page import write_page
-from recipes.watching.screen import screen
-from recipes.watching.states import Watch
+from nc_keras.experiments.console.consoles import console
+from nc_keras.experiments.console.plain import plain
+from nc_keras.experiments.watching.page import write_page
+from nc_keras.experiments.watching.screen import screen
+from nc_keras.experiments.watching.states import Watch
 
 _DAY = 24 * 60 * 60
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nc_keras
-from nc_keras.metrics.registry import METRICS
+from nc_keras.measuring.registry import METRICS
 
 MODULES = [
     name

@@ -8,11 +8,11 @@ from keras import layers
 from sklearn.neighbors import NearestCentroid
 
 import nc_keras
-from nc_keras import features as features_module
 from nc_keras.layerwise import DEFAULT
 from nc_keras.layerwise import layerwise
 from nc_keras.layerwise import separation_law
 from nc_keras.layerwise import stages
+from nc_keras.measuring import extractor as features_module
 
 SAME = {"rtol": 1e-9, "atol": 1e-12}
 

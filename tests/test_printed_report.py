@@ -10,7 +10,7 @@ import sklearn.metrics
 from keras import layers
 
 import nc_keras
-from nc_keras import features as features_module
+from nc_keras.measuring import extractor as features_module
 from nc_keras.report import Report
 from nc_keras.report import report
 

@@ -13,7 +13,7 @@ import sys
 
 sys.modules["tensorflow"] = None  # importing it now fails
 from recipes.digits import SETTINGS
-from recipes.run import run
+from nc_keras.experiments.command.comparison import run
 import dataclasses, pathlib
 
 settings = dataclasses.replace(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from recipes import summary
+from nc_keras.experiments.results import summary
 
 Kept = Mapping[str, Any]
 # What no table shows, or what depends on what else the machine did.

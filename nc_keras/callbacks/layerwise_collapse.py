@@ -8,7 +8,7 @@ from nc_keras.layerwise import layers_extractor
 from nc_keras.layerwise import layerwise_of
 from nc_keras.layerwise import num_classes_of
 from nc_keras.layerwise import tags_of
-from nc_keras.measurement import MEMORY
+from nc_keras.measuring.source import MEMORY
 from nc_keras.weights import weights_of
 
 

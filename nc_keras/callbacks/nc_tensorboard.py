@@ -11,13 +11,14 @@ from keras import ops
 from nc_keras.callbacks.neural_collapse import NeuralCollapse
 from nc_keras.callbacks.neural_collapse import log_key
 from nc_keras.callbacks.neural_collapse import validate_metrics
+from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import MSE_PANELS
-from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
+from nc_keras.callbacks.panels import panels_of
 from nc_keras.callbacks.schedule import measured_only
 from nc_keras.callbacks.terminal_phase import TerminalPhase
-from nc_keras.measurement import MEMORY
-from nc_keras.metrics.registry import METRICS
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.source import MEMORY
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
 from nc_keras.writers.tensorboard import TensorBoardWriter
@@ -228,7 +229,18 @@ class NCTensorBoard(NeuralCollapse):
         self._run_writer = TensorBoardWriter(self.log_dir)
         if not earlier:
             decomposed = {} if self.decay is None else MSE_PANELS
-            self._run_writer.layout(PANELS | decomposed)
+            chosen = [
+                metric
+                for tag, metric in METRICS.items()
+                if (
+                    metric.default
+                    if self.metrics is None
+                    else tag in self.metrics
+                )
+            ]
+            self._run_writer.layout(
+                panels_of(chosen) | LOSS_PANELS | decomposed
+            )
         self._has_settings = bool(earlier)
 
     def _settings(self):

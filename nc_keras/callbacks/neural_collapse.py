@@ -6,25 +6,25 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_keras.batches import is_one_shot
-from nc_keras.batches import labels_of
-from nc_keras.batches import refuse_endless
-from nc_keras.batches import validate_lengths
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import loss_of
 from nc_keras.callbacks.schedule import measured_epochs
-from nc_keras.features import FeatureExtractor
+from nc_keras.errors import NonFiniteError
 from nc_keras.labels import class_labels
-from nc_keras.measurement import MEMORY
-from nc_keras.measurement import FeatureSource
-from nc_keras.measurement import measurement_of
-from nc_keras.metrics.class_statistics import NonFiniteError
-from nc_keras.metrics.gathering import present_classes
-from nc_keras.metrics.gathering import validate_head
-from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.measuring.batches import is_one_shot
+from nc_keras.measuring.batches import labels_of
+from nc_keras.measuring.batches import refuse_endless
+from nc_keras.measuring.batches import validate_lengths
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.measure import measurement_of
+from nc_keras.measuring.passes import present_classes
+from nc_keras.measuring.passes import validate_head
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.source import MEMORY
+from nc_keras.measuring.source import FeatureSource
 from nc_keras.metrics.mse_decomposition import decomposition_of
 from nc_keras.metrics.mse_decomposition import equivalent_decay
-from nc_keras.metrics.registry import METRICS
 from nc_keras.processes import all_gather
 
 # The arrays of a LastLayer that are kept with a checkpoint.

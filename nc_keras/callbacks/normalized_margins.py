@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
-from nc_keras.features import FeatureExtractor
+from nc_keras.errors import NonFiniteError
 from nc_keras.layers.rho import Rho
-from nc_keras.metrics.class_statistics import NonFiniteError
+from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.metrics.mse_decomposition import equivalent_decay
 from nc_keras.metrics.mse_decomposition import is_squared_error
 from nc_keras.theory import square_loss

@@ -6,11 +6,11 @@ import keras
 from keras import ops
 
 from nc_keras.callbacks.schedule import UNMEASURED
-from nc_keras.features import FeatureExtractor
-from nc_keras.features import refuse_calls
-from nc_keras.heads import loss_of_output
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.extractor import refuse_calls
+from nc_keras.measuring.heads import loss_of_output
+from nc_keras.measuring.registry import tags
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
-from nc_keras.metrics.registry import tags
 from nc_keras.metrics.running_statistics import RunningStatistics
 
 _NEEDED = ("scatter", "principal_variances", "kernel")

@@ -10,10 +10,10 @@ from keras import ops
 
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import measured_epochs
-from nc_keras.features import FeatureExtractor
-from nc_keras.measurement import FeatureSource
-from nc_keras.measurement import measurement_of
-from nc_keras.metrics.class_statistics import NonFiniteError
+from nc_keras.errors import NonFiniteError
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.measure import measurement_of
+from nc_keras.measuring.source import FeatureSource
 from nc_keras.theory import central_path
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter

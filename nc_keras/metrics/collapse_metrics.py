@@ -3,24 +3,24 @@ from typing import Any
 
 from nc_keras.arguments import real_array
 from nc_keras.labels import class_labels
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.class_statistics import validate_features
-from nc_keras.metrics.class_statistics import validate_statistics
-from nc_keras.metrics.gathering import KeptExamples
-from nc_keras.metrics.gathering import Measurement
-from nc_keras.metrics.gathering import available
-from nc_keras.metrics.gathering import evaluate
-from nc_keras.metrics.gathering import layer_of
-from nc_keras.metrics.gathering import mean_feature
-from nc_keras.metrics.gathering import validate_head
-from nc_keras.metrics.gathering import validate_shapes
-from nc_keras.metrics.pairs import validate_sample
-from nc_keras.metrics.registry import select
-from nc_keras.metrics.units import exponent
-from nc_keras.metrics.units import refuse_lost
-from nc_keras.metrics.units import restored
-from nc_keras.metrics.units import scaled
-from nc_keras.metrics.units import scaled_bias
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.class_statistics import validate_features
+from nc_keras.measuring.class_statistics import validate_statistics
+from nc_keras.measuring.pairs import validate_sample
+from nc_keras.measuring.passes import Measurement
+from nc_keras.measuring.passes import available
+from nc_keras.measuring.passes import evaluate
+from nc_keras.measuring.passes import layer_of
+from nc_keras.measuring.passes import mean_feature
+from nc_keras.measuring.passes import validate_head
+from nc_keras.measuring.passes import validate_shapes
+from nc_keras.measuring.registry import select
+from nc_keras.measuring.source import KeptExamples
+from nc_keras.measuring.units import exponent
+from nc_keras.measuring.units import refuse_lost
+from nc_keras.measuring.units import restored
+from nc_keras.measuring.units import scaled
+from nc_keras.measuring.units import scaled_bias
 
 
 def collapse_metrics(

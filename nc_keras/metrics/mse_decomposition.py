@@ -12,10 +12,10 @@ from nc_keras.arguments import checked
 from nc_keras.blas import one_thread
 from nc_keras.labels import class_labels
 from nc_keras.losses.mse import MSE
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.gathering import present_classes
-from nc_keras.metrics.gathering import validate_head
-from nc_keras.metrics.gathering import validate_shapes
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.passes import present_classes
+from nc_keras.measuring.passes import validate_head
+from nc_keras.measuring.passes import validate_shapes
 from nc_keras.optimizers.sgd import SGD
 
 

@@ -9,9 +9,9 @@ from keras import ops
 from nc_keras.geometry import validate_dim
 from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import weighted_rows
+from nc_keras.measuring.class_statistics import ClassStatistics
 from nc_keras.metrics.centered_sums import CenteredSums
 from nc_keras.metrics.centered_sums import to_tensor
-from nc_keras.metrics.class_statistics import ClassStatistics
 
 
 @keras.saving.register_keras_serializable(package="nc_keras")

@@ -31,11 +31,11 @@ import numpy as np
 from keras import ops
 
 from nc_keras.arguments import checked
-from nc_keras.batches import is_one_shot
-from nc_keras.features import FeatureExtractor
 from nc_keras.labels import partial_labels
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.weight_normalization import WeightNormalization
+from nc_keras.measuring.batches import is_one_shot
+from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.weights import Weights
 from nc_keras.weights import homogeneous_weights
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from nc_keras.arguments import checked
 from nc_keras.labels import class_labels
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.class_statistics import validate_statistics
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.class_statistics import validate_statistics
 
 
 class SingularError(ValueError):

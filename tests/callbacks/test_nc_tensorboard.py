@@ -9,12 +9,16 @@ from tensorboard.util import tensor_util
 
 import nc_keras
 from nc_keras.callbacks import NCTensorBoard
+from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import MSE_PANELS
-from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
+from nc_keras.callbacks.panels import panels_of
+from nc_keras.metrics import METRICS
 from tests.helpers import digits_mlp
 from tests.helpers import events_of
 from tests.helpers import rows_of
+
+PANELS = panels_of(m for m in METRICS.values() if m.default) | LOSS_PANELS
 
 
 def network():

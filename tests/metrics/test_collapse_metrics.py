@@ -272,7 +272,7 @@ def test_bad_shapes():
 
 def test_a_metric_of_ones_own_is_one_function(monkeypatch):
     metrics = dict(nc_keras.metrics.METRICS)
-    monkeypatch.setattr("nc_keras.metrics.registry.METRICS", metrics)
+    monkeypatch.setattr("nc_keras.measuring.registry.METRICS", metrics)
 
     @nc_keras.metrics.metric("largest_norm", "kernel")
     def largest_norm(layer):

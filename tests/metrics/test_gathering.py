@@ -10,12 +10,12 @@ from scenarios import assert_close
 from scenarios import draw
 from scenarios import textbook
 
-from nc_keras.measurement import FeatureSource
+from nc_keras.measuring.passes import Measurement
+from nc_keras.measuring.source import FeatureSource
 from nc_keras.metrics import METRICS
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import collapse_metrics
 from nc_keras.metrics import metric
-from nc_keras.metrics.gathering import Measurement
 
 
 class Passes:
@@ -115,7 +115,7 @@ def test_metrics_are_chosen():
 
 def test_a_metric_over_pairs_or_examples_is_one_function(monkeypatch):
     registered = dict(METRICS)
-    monkeypatch.setattr("nc_keras.metrics.registry.METRICS", registered)
+    monkeypatch.setattr("nc_keras.measuring.registry.METRICS", registered)
 
     @metric("closest", over="pairs", reduce="variance", default=False)
     def closest(pairs):

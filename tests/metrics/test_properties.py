@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from nc_keras.measuring.class_statistics import Accumulator
+from nc_keras.measuring.passes import Measurement
+from nc_keras.measuring.passes import validate_head
 from nc_keras.metrics import METRICS
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import collapse_metrics
 from nc_keras.metrics import metrics_from_statistics
-from nc_keras.metrics.class_statistics import Accumulator
-from nc_keras.metrics.gathering import Measurement
-from nc_keras.metrics.gathering import validate_head
 
 OF_FEATURES = {
     "nc1",
@@ -348,7 +348,7 @@ def test_what_cannot_be_negative_is_not(adversary, d):
 
 @pytest.mark.parametrize("tile", [2, 3, 1024])
 def test_infinity_is_not_lost_among_the_tiles(tile, monkeypatch, rng):
-    monkeypatch.setattr("nc_keras.metrics.pairs._TILE", tile)
+    monkeypatch.setattr("nc_keras.measuring.pairs._TILE", tile)
     h, y = rng.normal(size=(14, 3)), np.arange(14) // 2
     h[:2] = h[6:8]
     values = collapse_metrics(h, y, metrics=["nc1_cdnv", "nc1_cdnv_quartic"])

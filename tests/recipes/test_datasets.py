@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes import datasets
-from recipes.datasets import originals
-from recipes.datasets import prepared
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets import originals
+from nc_keras.experiments.datasets import prepared
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = datasets.Source(
@@ -70,8 +70,8 @@ def load_in_fresh_interpreter(data_dir):
     code = f"""
 import sys
 from pathlib import PosixPath
-from recipes import datasets
-from recipes.datasets import Source
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets import Source
 datasets.SOURCES["tiny"] = {SOURCE}
 print(datasets.load("tiny", {str(data_dir)!r}).x_train.sum())
 print([m for m in ("tensorflow", "tensorflow_datasets") if m in sys.modules])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import nc_keras
-from recipes import datasets
-from recipes.devices import shares
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets.devices import shares
 from tests.helpers import rows_of
 from tests.helpers import rows_without_times
 

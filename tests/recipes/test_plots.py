@@ -6,8 +6,8 @@ import pytest
 import records
 from PIL import Image
 
-from recipes import plots
-from recipes import summary
+from nc_keras.experiments.results import plots
+from nc_keras.experiments.results import summary
 
 
 @pytest.fixture(scope="module")

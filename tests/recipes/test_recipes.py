@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 import nc_keras  # noqa: F401, registers the classes of saved models
-from recipes import datasets
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets.loading import prepare
+from nc_keras.experiments.results.record import claim_folder
+from nc_keras.experiments.training import one_run
 from recipes import digits
-from recipes import training
-from recipes.results import claim_folder
-from recipes.run import prepare
 from tests.helpers import rows_of
 from tests.helpers import rows_without_times
 
@@ -118,7 +118,7 @@ def test_other_settings_are_not_mixed_in(quick_run):
 
 
 def test_other_data_of_the_same_shape_are_not_mixed_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "make_deterministic", lambda: None)
+    monkeypatch.setattr(one_run, "make_deterministic", lambda: None)
     settings = dataclasses.replace(
         digits.SETTINGS,
         network="mlp",
@@ -139,21 +139,21 @@ def test_other_data_of_the_same_shape_are_not_mixed_in(tmp_path, monkeypatch):
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(
-        training.nc_keras.callbacks,
+        one_run.nc_keras.callbacks,
         "Checkpoint",
         functools.partial(
-            training.nc_keras.callbacks.Checkpoint, max_cost=math.inf
+            one_run.nc_keras.callbacks.Checkpoint, max_cost=math.inf
         ),
     )
     claim_folder(settings, dataset)
     with pytest.raises(KeyboardInterrupt):
-        training.train(settings, one, dataset, [Kill()])
+        one_run.train(settings, one, dataset, [Kill()])
     with pytest.raises(ValueError, match="data_digest is .* there"):
         claim_folder(settings, other)
     with pytest.raises(ValueError, match="data_digest"):
-        training.train(settings, one, other)
+        one_run.train(settings, one, other)
     claim_folder(settings, dataset)
-    training.train(settings, one, dataset)
+    one_run.train(settings, one, dataset)
     assert len(rows_of(tmp_path / one.name)) == 3
 
 

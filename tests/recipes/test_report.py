@@ -6,7 +6,8 @@ import re
 import pytest
 import records
 
-from recipes import plots
+from nc_keras.experiments.results import page as pages
+from nc_keras.experiments.results import plots
 from recipes import report
 
 screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
@@ -34,7 +35,7 @@ def whole_record():
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write_report(path, whole_record())
+    pages.write_report(path, whole_record())
     return path
 
 
@@ -78,7 +79,7 @@ def test_text_of_the_record_is_no_markup(tmp_path):
     record["title"] = "<script>alert(1)</script>"
     record["runs"][1]["head"] = '<b>"&'
     record["runs"][1]["folder"] = "javascript:alert(1)"
-    report.write_report(tmp_path / "r.html", record)
+    pages.write_report(tmp_path / "r.html", record)
     text = (tmp_path / "r.html").read_text("utf-8")
     assert "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>" in text
     assert "<script>alert" not in text and "<b>" not in text
@@ -95,7 +96,7 @@ def test_links_are_relative_to_the_page(tmp_path, monkeypatch):
     page = tmp_path / "runs" / "report.html"
     for known in (str(folder), "runs/a run", "a run"):
         first["folder"], second["folder"] = known, "not/there"
-        report.write_report(page, record)
+        pages.write_report(page, record)
         text = page.read_text("utf-8")
         assert '<a href="a%20run/">a run</a>' in text
         assert '<a href="not/there/">' in text
@@ -146,7 +147,7 @@ def bare(record):
 def test_partial_records(tmp_path, change, expected, missing):
     # As it comes back from results.json.
     record = json.loads(json.dumps(change(records.record())))
-    report.write_report(tmp_path / "report.html", record)
+    pages.write_report(tmp_path / "report.html", record)
     text = (tmp_path / "report.html").read_text("utf-8")
     assert expected in visible_text(text)
     assert text.count("<figure") == len(plots.PANELS) - missing
@@ -155,7 +156,7 @@ def test_partial_records(tmp_path, change, expected, missing):
 
 def test_no_runs_leave_no_file(tmp_path):
     with pytest.raises(ValueError, match="at least one run"):
-        report.write_report(tmp_path / "r.html", records.record(losses=()))
+        pages.write_report(tmp_path / "r.html", records.record(losses=()))
     assert not list(tmp_path.iterdir())
 
 

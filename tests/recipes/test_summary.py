@@ -5,7 +5,7 @@ import pytest
 import records
 from rich.console import Console
 
-from recipes import summary
+from nc_keras.experiments.results import summary
 
 
 def cells(record, label, loss="ce"):

@@ -14,15 +14,15 @@ import pytest
 import tyro
 from PIL import Image
 
-from recipes import rates
-from recipes.cluster import Cluster
-from recipes.datasets import load
+from nc_keras.experiments.datasets import load
+from nc_keras.experiments.options.cluster import Cluster
+from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.trials import rates
+from nc_keras.experiments.trials.pool import run_trials
+from nc_keras.experiments.trials.trial import Trial
 from recipes.digits import SETTINGS
-from recipes.settings import Settings
 from recipes.sweep import Sweep
 from recipes.sweep import best_command
-from recipes.trials import Trial
-from recipes.trials import run_trials
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--epochs", "2", "--widths", "4", "8", "--measurements", "2"]

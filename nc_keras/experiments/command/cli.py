@@ -1,0 +1,60 @@
+"""The command line that every recipe shares."""
+
+import sys
+from collections.abc import Sequence
+
+import keras
+import tyro
+
+from nc_keras.experiments.command.comparison import run
+from nc_keras.experiments.console.quiet import silenced
+from nc_keras.experiments.options.settings import Settings
+
+
+def parse(
+    default: Settings,
+    description: str = "",
+    arguments: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> Settings:
+    """Returns the settings of a command line, as they are run.
+
+    Args:
+        default: The recipe's settings; each is an option of the command.
+        description: String, the text of `--help`.
+        arguments: The options; by default those of the command line.
+        prog: What `--help` calls the command.
+    """
+    return tyro.cli(
+        Settings,
+        prog=prog,
+        default=default,
+        description=description,
+        args=arguments,
+    ).settled(default)
+
+
+def main(
+    default: Settings,
+    description: str,
+    arguments: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> None:
+    """Runs a recipe with the settings of the command line, and exits.
+
+    The exit status is 0, or 130 after Ctrl-C, or 1 after an error.
+
+    Args:
+        default: The recipe's settings; each is an option of the command.
+        description: String, the text of `--help`.
+        arguments: The options; by default those of the command line.
+        prog: What `--help` calls the command.
+    """
+    try:
+        settings = parse(default, description, arguments, prog)
+        with silenced(2):
+            # Imports TensorFlow, if it is there, on every backend.
+            keras.utils.set_random_seed(0)
+        sys.exit(run(settings))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,485 @@
+"""The papers' figures 2 to 8 for a comparison of heads and losses.
+
+One column a loss, one colour a head. A line is the mean over the seeds, its
+band goes from the smallest to the largest of them, and a dotted upright line
+marks where the training error had vanished, on average over the seeds.
+"""
+
+import dataclasses
+import io
+import math
+import pathlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from PIL import Image
+
+from nc_keras.experiments.results.summary import Group
+from nc_keras.experiments.results.summary import by_loss
+from nc_keras.experiments.results.summary import robustness
+from nc_keras.writers.files import replace_atomically
+
+# Okabe and Ito's colours for every kind of sight, less the pale yellow; each
+# has a contrast of at least three to one or a marker of its own.
+COLORS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#7f7f7f",
+)
+INK, GRID = "#1a1b1c", "#c4c5c6"
+
+_MARKERS = "os^Dv*X"
+_MEANS, _WEIGHTS = "class means", "head's weights"
+_STYLES = {_MEANS: "-", _WEIGHTS: "--"}
+_MOST_POINTS = 60
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One of the papers' figures.
+
+    Attributes:
+        name: String, its key in `plot_figures`.
+        figure: String, its number in the paper; empty if it has none.
+        title: String, what it shows.
+        label: String, its vertical axis.
+        caption: String, the formula and where it comes from.
+        lines: For each part, "" if there is one, the key in the record.
+        scale: String, "linear" or "log".
+        transform: Function of a value of the record.
+    """
+
+    name: str
+    figure: str
+    title: str
+    label: str
+    caption: str
+    lines: Mapping[str, str]
+    scale: str = "linear"
+    transform: Callable[[float], float] = lambda value: value
+
+    @property
+    def heading(self) -> str:
+        """Number and title."""
+        return f"{self.figure}  {self.title}".strip()
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Mean, smallest and largest value over the seeds at each epoch."""
+
+    epochs: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+def _both(name):
+    return {_MEANS: f"nc2_{name}_means", _WEIGHTS: f"nc2_{name}_weights"}
+
+
+PANELS = (
+    Panel(
+        "training_error",
+        "",
+        "Training error",
+        "training error, %",
+        "Share of the training images that the network gets wrong in "
+        "inference mode. The terminal phase begins where it vanishes.",
+        {"": "nc_accuracy"},
+        "log",
+        lambda accuracy: 100 * (1 - accuracy),
+    ),
+    Panel(
+        "test_accuracy",
+        "",
+        "Test accuracy",
+        "test accuracy, %",
+        "Share of the test images that the network gets right; Papyan et al. "
+        "2020 tabulate it at zero training error and at the end, in Table 1. "
+        "The axis begins at the smallest value of the second half of the "
+        "measurements.",
+        {"": "val_nc_accuracy"},
+        transform=lambda accuracy: 100 * accuracy,
+    ),
+    Panel(
+        "equinorm",
+        "Fig. 2",
+        "Lengths become equal",
+        "std / mean of the norms",
+        "NC2 equinorm: std over c of ‖μ_c − μ_G‖ divided by their mean, and "
+        "the same of the head's rows w_c. Papyan et al. 2020, Figure 2.",
+        _both("equinorm"),
+    ),
+    Panel(
+        "equiangular",
+        "Fig. 3",
+        "Angles become equal",
+        "std of the cosines",
+        "NC2 equiangular: std over c ≠ c' of cos(μ_c − μ_G, μ_c' − μ_G), and "
+        "of cos(w_c, w_c'). Papyan et al. 2020, Figure 3.",
+        _both("equiangular"),
+    ),
+    Panel(
+        "max_angle",
+        "Fig. 4",
+        "Angles become as large as can be",
+        "mean |cos + 1/(C−1)|",
+        "NC2 maximal angle: mean over c ≠ c' of |cos + 1/(C − 1)|, for the "
+        "centred class means and the head's rows. Papyan et al. 2020, "
+        "Figure 4.",
+        _both("max_angle"),
+    ),
+    Panel(
+        "self_duality",
+        "Fig. 5",
+        "Head and means align",
+        "NC3",
+        "NC3 self-duality: ‖W/‖W‖ − M/‖M‖‖² in the Frobenius norm, M the "
+        "centred class means. Papyan et al. 2020, Figure 5.",
+        {"": "nc3"},
+    ),
+    Panel(
+        "variability",
+        "Fig. 6",
+        "Features collapse to their means",
+        "NC1",
+        "NC1 variability: tr(Σ_W Σ_B⁺) / C over the training images. Papyan "
+        "et al. 2020, Figure 6.",
+        {"": "nc1"},
+        "log",
+    ),
+    Panel(
+        "nearest_mean",
+        "Fig. 7",
+        "The nearest class mean decides",
+        "NC4, test images",
+        "NC4 on test images: share where argmax(W h + b) is not the class of "
+        "the nearest training mean. Papyan et al. 2020, Figure 7.",
+        {"": "val_nc4"},
+    ),
+    Panel(
+        "robustness",
+        "Fig. 8",
+        "Robustness",
+        "mean ‖r(x)‖ / ‖x‖",
+        "DeepFool: mean over test images of ‖r(x)‖₂ / ‖x‖₂, r(x) the "
+        "perturbation found that changes the decision; larger is more "
+        "robust. Papyan et al. 2020, Figure 8.",
+        {"": "deepfool"},
+    ),
+)
+
+
+def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draws each of the papers' figures, a column a loss.
+
+    Args:
+        record: The content of a comparison's `results.json`.
+
+    Returns:
+        For the name of each of `PANELS` that the record has values for, a
+        figure. What belongs to one head has the gid `"head:<head>"`.
+    """
+    losses = by_loss(record)
+    colors = _colors(losses)
+    figures = {}
+    with matplotlib.rc_context(STYLE):
+        for panel in PANELS:
+            if not _has_values(panel, losses):
+                continue
+            parts = [{part: key} for part, key in panel.lines.items()]
+            figure = _figure(3.5, 2.35, len(parts), len(losses))
+            axes = figure.subplots(
+                len(parts), len(losses), sharex=True, sharey=True, squeeze=False
+            )
+            for row, lines in zip(axes, parts, strict=True):
+                _draw_row(row, panel, lines, losses, colors)
+                (part,) = lines
+                row[0].set_ylabel(f"{panel.label}\n{part}".strip())
+            _name_columns(axes, losses)
+            _legend(figure, colors, losses, styles=False)
+            figures[panel.name] = figure
+    return figures
+
+
+def plot_comparison(
+    path: str | pathlib.Path, record: Mapping[str, Any]
+) -> None:
+    """Draws all figures of a comparison into one PNG file.
+
+    Args:
+        path: The PNG file; one that exists is replaced.
+        record: The content of a comparison's `results.json`.
+    """
+    buffer = io.BytesIO()
+    _overview(record).savefig(buffer, format="png", dpi=100)
+    # A palette halves the file, and a drawing has few colours.
+    picture = Image.open(buffer).convert("RGB").quantize(128)
+    replace_atomically(path, lambda path: picture.save(path, optimize=True))
+
+
+def curve(
+    group: Group, key: str, transform: Callable[[float], float] = float
+) -> Curve | None:
+    """The mean over the seeds, at the epochs that every seed has.
+
+    Args:
+        group: The runs of one loss and one head.
+        key: String, the key in the measured rows, or "deepfool".
+        transform: Function of a value.
+
+    Returns:
+        The curve, of at most 60 epochs, or `None` if no epoch has a finite
+        value of every seed that has any.
+    """
+    series = [dict(_series(run, key)) for run in group.runs]
+    series = [values for values in series if values]
+    if not series:
+        return None
+    epochs = _thin(sorted(set.intersection(*map(set, series))))
+    if not epochs:
+        return None
+    values = [[transform(s[epoch]) for s in series] for epoch in epochs]
+    return Curve(
+        epochs,
+        [math.fsum(v) / len(v) for v in values],
+        [min(v) for v in values],
+        [max(v) for v in values],
+    )
+
+
+def _overview(record):
+    losses = by_loss(record)
+    colors = _colors(losses)
+    panels = [panel for panel in PANELS if _has_values(panel, losses)]
+    if not panels:
+        return _without_values(record)
+    # Of one loss, three panels a row; of several, a column each.
+    columns = min(3, len(panels)) if len(losses) == 1 else len(losses)
+    cells = len(panels) * len(losses)
+    with matplotlib.rc_context(STYLE):
+        rows = math.ceil(cells / columns)
+        figure = _figure(3.7, 2.1, rows, columns)
+        axes = figure.subplots(rows, columns, squeeze=False)
+        flat = list(axes.flat)
+        for spare in flat[cells:]:
+            spare.remove()
+        for number, panel in enumerate(panels):
+            start = number * len(losses)
+            row = flat[start : start + len(losses)]
+            for axis in row[1:]:
+                axis.sharey(row[0])
+            _draw_row(row, panel, panel.lines, losses, colors)
+            row[0].set_ylabel(panel.label)
+            row[0].set_title(panel.heading, loc="left")
+        lowest = max(0, cells - columns)
+        for number, axis in enumerate(flat[:cells]):
+            axis.set_xlabel("epoch" if number >= lowest else "")
+            axis.tick_params(labelbottom=number >= lowest)
+        if len(losses) > 1:
+            for axis, loss in zip(axes[0], losses, strict=True):
+                axis.set_title(loss, loc="right", weight="bold")
+        figure.suptitle(record["title"])
+        _legend(figure, colors, losses, styles=True)
+    return figure
+
+
+def _without_values(record):
+    """What is drawn of runs that all failed."""
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(3.7, 2.1, 1, 1)
+        figure.suptitle(record["title"])
+        figure.text(0.5, 0.5, "No run has values to draw.", ha="center")
+    return figure
+
+
+def _figure(width, height, rows, columns):
+    return Figure(
+        figsize=(0.3 + width * columns, 0.9 + height * rows),
+        layout="constrained",
+    )
+
+
+def _name_columns(axes, losses):
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+    for axis, loss in zip(axes[0], losses, strict=True):
+        axis.set_title(loss)
+
+
+def _colors(losses):
+    """For each head, its colour and marker, the same in every panel."""
+    heads = dict.fromkeys(head for groups in losses.values() for head in groups)
+    return {
+        head: (COLORS[i % len(COLORS)], _MARKERS[i % len(_MARKERS)])
+        for i, head in enumerate(heads)
+    }
+
+
+def _has_values(panel, losses):
+    return any(
+        curve(group, key)
+        for groups in losses.values()
+        for group in groups.values()
+        for key in panel.lines.values()
+    )
+
+
+def _draw_row(row, panel, lines, losses, colors):
+    """Draws the panels of the losses, which share their vertical axis."""
+    drawn = []
+    for axis, groups in zip(row, losses.values(), strict=True):
+        for head, group in groups.items():
+            _mark_zero_error(axis, group, colors[head][0])
+            for part, key in lines.items():
+                line = curve(group, key, panel.transform)
+                if line is not None:
+                    style = _STYLES[part] if len(lines) > 1 else "-"
+                    _draw(axis, line, head, colors[head], style)
+                    drawn.append(line)
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.grid(True)
+        axis.set_axisbelow(True)
+    _scale(row[0], panel, drawn)
+    for axis in row[1:]:
+        axis.tick_params(labelleft=False)
+        axis.set_yscale(row[0].get_yscale(), **_zero_scale(panel, drawn))
+        axis.set_ylim(row[0].get_ylim())
+
+
+def _draw(axis: Axes, line: Curve, head: str, look: tuple, style: str) -> None:
+    color, marker = look
+    few = len(line.epochs) <= 12
+    axis.plot(
+        line.epochs,
+        line.mean,
+        style,
+        color=color,
+        lw=1.5,
+        marker=marker,
+        ms=4,
+        markevery=None if few else [-1],
+        gid=f"head:{head}",
+    )
+    if line.low != line.high:
+        axis.fill_between(
+            line.epochs,
+            line.low,
+            line.high,
+            color=color,
+            alpha=0.18,
+            lw=0,
+            gid=f"head:{head}",
+        )
+
+
+def _mark_zero_error(axis, group, color):
+    epochs = [run["terminal_epoch"] for run in group.reached]
+    if epochs:
+        mean = sum(epochs) / len(epochs)
+        axis.axvline(
+            mean, color=color, lw=1.2, ls=":", gid=f"head:{group.head}"
+        )
+
+
+def _scale(axis, panel, curves):
+    """Sets the vertical axis; zeros stay visible on one that is logarithmic."""
+    if panel.scale == "log" and any(v > 0 for c in curves for v in c.mean):
+        extra = _zero_scale(panel, curves)
+        axis.set_yscale("symlog" if extra else "log", **extra)
+        if extra:
+            axis.set_ylim(bottom=0)
+    elif panel.name == "test_accuracy":
+        late = [v for c in curves for v in c.low[len(c.low) // 2 :]]
+        high = max(v for c in curves for v in c.high)
+        margin = 0.06 * (high - min(late)) or 0.5
+        axis.set_ylim(min(late) - margin, min(high + margin, 100.5))
+    else:
+        axis.set_ylim(bottom=0)
+
+
+def _zero_scale(panel, curves):
+    """The arguments of a scale that is linear between zero and a decade."""
+    values = [v for c in curves for v in c.low]
+    positive = [v for c in curves for v in (*c.low, *c.mean) if v > 0]
+    if panel.scale != "log" or not positive or min(values) > 0:
+        return {}
+    decade = 10.0 ** math.floor(math.log10(min(positive)))
+    return {"linthresh": decade, "linscale": 0.4}
+
+
+def _legend(figure, colors, losses, styles):
+    entries = {
+        head: Line2D([], [], color=color, marker=marker, ms=4)
+        for head, (color, marker) in colors.items()
+    }
+    marks = {}
+    if styles:
+        for part, style in _STYLES.items():
+            marks[part] = Line2D([], [], color=INK, ls=style, lw=1.2)
+    marks["zero training error"] = Line2D([], [], color=INK, ls=":", lw=1.2)
+    if any(len(g.runs) > 1 for gs in losses.values() for g in gs.values()):
+        marks["smallest to largest seed"] = Patch(color=INK, alpha=0.18, lw=0)
+    entries |= marks
+    legend = figure.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside lower center",
+        ncols=_columns_of(entries, figure),
+    )
+    for head, text in zip(colors, legend.get_texts(), strict=False):
+        text.set_gid(f"head:{head}")
+    for head, handle in zip(colors, legend.legend_handles, strict=False):
+        handle.set_gid(f"head:{head}")
+
+
+def _columns_of(entries, figure):
+    """How many columns of a legend fit a figure; letters of 9 points."""
+    widest = 0.75 + 0.075 * max(map(len, entries))
+    return max(1, min(len(entries), int(figure.get_figwidth() / widest)))
+
+
+def _series(run, key) -> Iterator[tuple[int, float]]:
+    rows = robustness(run) if key == "deepfool" else run.get("measured") or []
+    for row in rows:
+        value = row.get(key)
+        if value is not None and math.isfinite(value):
+            yield row["epoch"], value
+
+
+def _thin(epochs):
+    """At most so many epochs, evenly spaced on the logarithmic axis."""
+    if len(epochs) <= _MOST_POINTS:
+        return epochs
+    first, last = epochs[0], epochs[-1]
+    steps = _MOST_POINTS - 1
+    wanted = [first * (last / first) ** (i / steps) for i in range(steps + 1)]
+    nearest = {min(epochs, key=lambda e, w=w: abs(e - w)) for w in wanted}
+    return sorted(nearest)

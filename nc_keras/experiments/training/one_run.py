@@ -1,0 +1,337 @@
+"""Trains one network with one head by the papers' protocol."""
+
+import contextlib
+import dataclasses
+import importlib
+import math
+import pathlib
+import statistics
+import time
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+import nc_keras
+from nc_keras.experiments import locks
+from nc_keras.experiments.datasets import Dataset
+from nc_keras.experiments.datasets import ImageStream
+from nc_keras.experiments.datasets import devices
+from nc_keras.experiments.options.settings import Run
+from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.results.record import fixed
+from nc_keras.experiments.results.record import is_finished
+from nc_keras.experiments.results.record import write_run
+from nc_keras.experiments.training.networks import build_model
+from nc_keras.experiments.training.progress import EpochProgress
+from nc_keras.experiments.training.robustness import Robustness
+from nc_keras.processes import is_first_process
+from nc_keras.writers.files import replace_atomically
+
+LOSSES = {
+    "ce": lambda classes: nc_keras.losses.CE(),
+    "mse": lambda classes: nc_keras.losses.MSE(),
+    # Hui & Belkin 2020, as others transcribe it: for 1,000 classes, and below.
+    "rescaled_square": lambda classes: (
+        nc_keras.losses.RescaledSquare(k=15, M=30)
+        if classes >= 1000
+        else nc_keras.losses.RescaledSquare(k=1, M=15)
+    ),
+}
+
+
+def train(
+    settings: Settings,
+    run: Run,
+    dataset: Dataset | ImageStream,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Trains, and leaves curves, model and events in the folder of the run.
+
+    Curves are on disk after each epoch, and checkpoints as often as they take
+    2 % of the time: a run that was killed goes on from the last one. A run
+    that is interrupted, or whose loss is no longer finite, leaves the model
+    of the last checkpoint. One that is finished stays as it is.
+
+    Args:
+        settings: The settings of the recipe.
+        run: Loss, head and seed.
+        dataset: The data, with images of uint8.
+        callbacks: More callbacks; they find all metrics in their logs.
+
+    Raises:
+        OSError: If another process trains in that folder, or it cannot be
+            written to.
+        ValueError: If its checkpoint is of other settings.
+    """
+    folder = settings.folder / run.name
+    folder.mkdir(parents=True, exist_ok=True)
+    writes = is_first_process()
+    with locks.hold(folder) if writes else contextlib.nullcontext():
+        if is_finished(folder):
+            return
+        shared_by = devices.claim(settings.devices, settings.batch_size)
+        make_deterministic()
+        keras.utils.set_random_seed(run.seed)
+        with shared_by.scope():
+            model = compiled_model(settings, run, dataset)
+            facts = describe(model)
+        # One head draws more numbers than another when it is built: dropout
+        # and the like must not depend on that.
+        keras.utils.set_random_seed(run.seed)
+        if writes:
+            write_run(folder, run, facts)
+        training = Training(settings, run, dataset, model, shared_by, callbacks)
+        training.finish()
+
+
+class Training:
+    """One training, from where it was to its end.
+
+    Args:
+        settings: The settings of the recipe.
+        run: Loss, head and seed.
+        dataset: The data.
+        model: The compiled model of the run.
+        shared_by: The devices that share each batch.
+        callbacks: More callbacks.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run: Run,
+        dataset: Dataset | ImageStream,
+        model: keras.Model,
+        shared_by: devices.Devices,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ):
+        self.settings = settings
+        self.run = run
+        self.dataset = dataset
+        self.model = model
+        self.shared_by = shared_by
+        self.folder = settings.folder / run.name
+        self.finite = nc_keras.callbacks.TerminateOnNonFinite()
+        self.stopwatch = Stopwatch()
+        lasting = [
+            self.stopwatch,
+            panels(settings, run, dataset, self.folder),
+        ]
+        if settings.deepfool:
+            lasting.append(Robustness(self.folder, dataset, settings.deepfool))
+        self.checkpoint = nc_keras.callbacks.Checkpoint(
+            self.folder / "checkpoints",
+            lasting,
+            dataclasses.asdict(run) | fixed(settings, dataset),
+        )
+        self.callbacks = [
+            keras.callbacks.LearningRateScheduler(
+                lambda epoch, _: settings.learning_rate_at(epoch, run.loss)
+            ),
+            self.finite,
+            *lasting,
+            *callbacks,
+            self.checkpoint,
+        ]
+
+    def finish(self) -> None:
+        """Trains to the end, and writes model and outcome, whatever comes."""
+        try:
+            self._fit()
+        except OSError as error:
+            # A full disk has no room for a model either.
+            epoch = self.checkpoint.finished_epochs
+            raise OSError(
+                f"{error} The last good checkpoint of {self.run.name} is "
+                f"after epoch {epoch}."
+            ) from error
+        except BaseException:
+            self._write(finished=False)
+            raise
+        self._write(finished=True)
+        self.checkpoint.delete()
+
+    def _fit(self):
+        settings, begin = self.settings, self.checkpoint.finished_epochs
+        if begin and is_first_process():
+            print(f"{self.run.name}: goes on after epoch {begin}")
+        with progress_bar(settings, self.run) as bar:
+            self.model.fit(
+                **self.dataset.fit_data(
+                    settings.batch_size,
+                    self.run.seed,
+                    begin,
+                    self.shared_by,
+                    settings.remainder,
+                ),
+                **validation(self.dataset),
+                validation_freq=settings.measured_epochs,
+                initial_epoch=begin,
+                epochs=settings.epochs,
+                callbacks=[*self.callbacks, *bar],
+                verbose=0,
+            )
+
+    def _write(self, finished):
+        outcome = {
+            "finished": finished,
+            "failure": failure(self.finite),
+            "seconds_per_epoch": self.stopwatch.seconds_per_epoch,
+        }
+        if not finished or outcome["failure"]:
+            # The weights are those of some step, or not finite.
+            self.checkpoint.restore(self.model)
+            outcome["model_epoch"] = self.checkpoint.finished_epochs
+        if not is_first_process():
+            return
+        if outcome.get("model_epoch") != 0:
+            replace_atomically(self.folder / "model.keras", self.model.save)
+        write_run(self.folder, self.run, describe(self.model) | outcome)
+
+
+def describe(model: keras.Model) -> dict:
+    """Returns the sizes of a compiled model, in numbers and bytes."""
+    model.optimizer.build(model.trainable_variables)
+    state = [*model.variables, *model.optimizer.variables]
+    return {
+        "feature_dim": model.layers[-1].layers[-1].input.shape[-1],
+        "parameters": sum(math.prod(w.shape) for w in model.weights),
+        "trainable_parameters": sum(
+            math.prod(w.shape) for w in model.trainable_weights
+        ),
+        "state_bytes": sum(
+            math.prod(v.shape) * np.dtype(v.dtype).itemsize for v in state
+        ),
+    }
+
+
+def failure(finite: nc_keras.callbacks.TerminateOnNonFinite) -> str | None:
+    """Says at which epoch the loss was no longer finite, if it was not."""
+    if getattr(finite, "failed_at", None) is None:
+        return None
+    return f"the loss was not finite in epoch {finite.failed_at[0]}"
+
+
+def compiled_model(
+    settings: Settings, run: Run, dataset: Dataset | ImageStream
+) -> keras.Model:
+    """Returns the network of a run with its optimizer and loss."""
+    policy = "mixed_bfloat16" if settings.precision == "bfloat16" else "float32"
+    keras.config.set_dtype_policy(policy)
+    model = build_model(settings, run.head, dataset)
+    model.compile(
+        optimizer=nc_keras.optimizers.SGD(
+            settings.rate(run.loss).value,
+            settings.momentum,
+            settings.weight_decay,
+        ),
+        loss=LOSSES[run.loss](dataset.num_classes),
+        metrics=["accuracy"],
+        steps_per_execution=settings.steps_per_execution,
+    )
+    return model
+
+
+def panels(
+    settings: Settings,
+    run: Run,
+    dataset: Dataset | ImageStream,
+    folder: pathlib.Path,
+) -> keras.callbacks.Callback:
+    """Returns the callback that measures training and test images."""
+    train, test = dataset.measured_train_data(256), dataset.test_data(256)
+    # A stream is measured whole by every process.
+    shared = devices.several_processes() and test[1] is not None
+    if shared:
+        train = devices.share_of_process(*train)
+        test = devices.share_of_process(*test)
+    return nc_keras.callbacks.NCTensorBoard(
+        folder,
+        *train,
+        test if test[1] is not None else test[0],
+        epochs=settings.measured_epochs,
+        threshold=settings.threshold,
+        across_processes=shared,
+        hparams={"batch_size": settings.batch_size, "seed": run.seed},
+    )
+
+
+def validation(dataset: Dataset | ImageStream) -> dict:
+    """Returns the arguments of `keras.Model.fit` for the test images."""
+    test = dataset.test_data(256)
+    if test[1] is None:
+        return {"validation_data": test[0]}
+    return {"validation_data": test, "validation_batch_size": 256}
+
+
+@contextlib.contextmanager
+def progress_bar(settings: Settings, run: Run) -> Iterator[list]:
+    """Yields the callbacks that draw progress: one, or none."""
+    if not settings.progress or not is_first_process():
+        yield []
+        return
+    with EpochProgress(f"{settings.dataset}, {run.name}") as bar:
+        yield [bar]
+
+
+def make_deterministic() -> None:
+    """Makes a seed repeat a run exactly on the same machine."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        tensorflow = importlib.import_module("tensorflow")
+        tensorflow.config.experimental.enable_op_determinism()
+    elif backend == "torch":
+        torch = importlib.import_module("torch")
+        torch.use_deterministic_algorithms(True)
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """Puts the seconds since training began into `logs`.
+
+    Attributes:
+        seconds_per_epoch: The median over the epochs of the seconds that the
+            training steps took, without compiling, validating and measuring,
+            or `None` before the first has ended.
+    """
+
+    # Keras then calls `on_train_batch_end` from a thread of its own, once the
+    # step is done: elsewhere, JAX' steps have been asked for, not made.
+    async_safe = True
+
+    def __init__(self):
+        super().__init__()
+        self._seconds = []
+        self._before = 0.0
+
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        # The first epoch compiles.
+        seconds = self._seconds[1:] or self._seconds
+        return round(statistics.median(seconds), 4) if seconds else None
+
+    def get_state(self) -> dict:
+        """What `Checkpoint` keeps."""
+        return {"seconds": self._seconds, "before": self._elapsed()}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on where `get_state()` was called."""
+        self._seconds = list(state["seconds"])
+        self._before = state["before"]
+
+    def _elapsed(self):
+        return self._before + time.perf_counter() - self._start
+
+    def on_train_begin(self, logs=None):
+        self._start = time.perf_counter()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_start = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._last_step = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._seconds.append(self._last_step - self._epoch_start)
+        logs["seconds"] = round(self._elapsed(), 3)
