@@ -289,6 +289,7 @@ def compiled(*layers):
     return {"alone": model, "nested": keras.Model(inputs, model(inputs))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_probabilities_are_warned_of(name, activation):
