@@ -54,6 +54,7 @@ def series(events, tag):
     return values
 
 
+@pytest.mark.slow
 def test_events_and_json_lines_hold_what_the_history_holds(digits, tmp_path):
     panels = panels_for(digits, tmp_path, epochs=[1, 3], images_every=2)
     history = fit(panels, digits, epochs=3).history
@@ -99,6 +100,7 @@ def test_every_chart_has_a_tag_that_is_written(digits, tmp_path):
                 assert any(re.match(pattern, tag) for tag in tags), pattern
 
 
+@pytest.mark.slow
 def test_the_terminal_phase_marks_loss_and_error(digits, tmp_path):
     panels = panels_for(digits, tmp_path, threshold=0.8)
     fit(panels, digits, epochs=6)
@@ -112,6 +114,7 @@ def test_the_terminal_phase_marks_loss_and_error(digits, tmp_path):
             assert marked == {k: v for k, v in whole.items() if k >= onset}
 
 
+@pytest.mark.slow
 def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
     panels = panels_for(digits, tmp_path, images_every=3)
     fit(panels, digits, epochs=5)
@@ -134,6 +137,7 @@ def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
     assert histogram[:, 2].sum() == 10
 
 
+@pytest.mark.slow
 def test_layout_and_hparams_are_written_once(digits, tmp_path):
     panels = panels_for(digits, tmp_path, hparams={"note": "mine", "k": 3})
     fit(panels, digits, epochs=2)
@@ -172,6 +176,7 @@ def test_layout_and_hparams_are_written_once(digits, tmp_path):
     assert "_hparams_/session_end_info" in root.Tags()["tensors"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_draws_one_line(digits, tmp_path):
     model = network()
     first = panels_for(digits, tmp_path, threshold=0.5)
@@ -197,6 +202,7 @@ def test_a_resumed_run_draws_one_line(digits, tmp_path):
     assert len(events_of(tmp_path).Tensors("custom_scalars__config__")) == 1
 
 
+@pytest.mark.slow
 def test_non_finite_features_in_the_first_epoch_stop_cleanly(
     digits, tmp_path, capsys
 ):

@@ -115,6 +115,7 @@ def test_directions_move_as_the_projected_gradient(problem):
     assert np.allclose(network.rate(state), expected, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_leaky_relu_and_single_output(rng):
     inputs = keras.Input((4,))
     x = keras.layers.Dense(6, use_bias=False)(inputs)
