@@ -14,6 +14,7 @@ pytest.importorskip("sklearn")
 from tools import golden
 from tools import registry
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 BACKEND = keras.backend.backend()
 SCRIPT = """

@@ -8,8 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
 from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import panels_of
 from nc_keras.metrics import METRICS
-from tools import screenshot
 
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 PANELS = panels_of(m for m in METRICS.values() if m.default) | LOSS_PANELS
 
 pytestmark = [

@@ -11,8 +11,9 @@ from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import panels_of
 from nc_keras.metrics import METRICS
 from nc_keras.writers.json_lines import read_json_lines
-from tools import screenshot
 
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
+pytestmark = pytest.mark.slow
 PANELS = panels_of(m for m in METRICS.values() if m.default) | LOSS_PANELS
 
 RUNS = ["nc_train", "nc_validation"]

@@ -109,6 +109,7 @@ def test_cross_entropy_of_huge_outputs_is_finite():
     np.testing.assert_allclose(value, 2e4, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("one_hot", [False, True])
 def test_compiled_with_accuracy(name, one_hot, digits):
@@ -288,6 +289,7 @@ def compiled(*layers):
     return {"alone": model, "nested": keras.Model(inputs, model(inputs))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_probabilities_are_warned_of(name, activation):

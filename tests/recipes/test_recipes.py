@@ -21,6 +21,8 @@ from nc_keras.experiments.datasets.loading import prepare
 from nc_keras.experiments.results.record import claim_folder
 from nc_keras.experiments.training import one_run
 from recipes import digits
+from tests.helpers import rows_of
+from tests.helpers import rows_without_times
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--epochs", "3", "--widths", "8", "16", "--deepfool", "20"]
@@ -41,17 +43,6 @@ def run(recipe, *options):
         cwd=ROOT,
         env=env,
     )
-
-
-def rows(folder):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def rows_without_times(folder):
-    return [
-        {k: v for k, v in row.items() if k != "seconds"} for row in rows(folder)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +154,7 @@ def test_other_data_of_the_same_shape_are_not_mixed_in(tmp_path, monkeypatch):
         one_run.train(settings, one, other)
     claim_folder(settings, dataset)
     one_run.train(settings, one, dataset)
-    assert len(rows(tmp_path / one.name)) == 3
+    assert len(rows_of(tmp_path / one.name)) == 3
 
 
 def test_a_folder_in_which_nothing_ran_is_free(tmp_path):
@@ -312,7 +303,7 @@ def test_a_fraction_scales_the_schedule(tmp_path):
         "--output", tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    rates = [row["learning_rate"] for row in rows(tmp_path / "ce-etf-0")]
+    rates = [row["learning_rate"] for row in rows_of(tmp_path / "ce-etf-0")]
     assert rates == pytest.approx([0.01, 1e-3, 1e-4])
 
 

@@ -9,7 +9,8 @@ import records
 from nc_keras.experiments.results import page as pages
 from nc_keras.experiments.results import plots
 from recipes import report
-from tools import screenshot
+
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 
 
 def in_browser(test):

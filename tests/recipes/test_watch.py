@@ -25,8 +25,8 @@ from nc_keras.experiments.watching.states import Watch
 from nc_keras.writers.json_lines import read_json_lines
 from recipes import digits
 from recipes import watch
-from tools import screenshot
 
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 ROOT = Path(__file__).parents[2]
 
 

@@ -12,8 +12,8 @@ from watched import make_run
 from nc_keras.experiments.watching.page import render
 from nc_keras.experiments.watching.page import write_page
 from nc_keras.experiments.watching.states import Watch
-from tools import screenshot
 
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 needs_browser = pytest.mark.skipif(
     screenshot.find_chromium() is None, reason="needs chromium"
 )
