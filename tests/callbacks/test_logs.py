@@ -165,7 +165,7 @@ def test_csv_logger_keeps_its_columns_over_a_resume(tmp_path):
     x, y = examples()
     path = tmp_path / "log.csv"
     for last in (3, 6):
-        collapse = NeuralCollapse(x, y, epochs=[2, 6])
+        collapse = NeuralCollapse(x, y, False, epochs=[2, 6])
         checkpoint = nc_keras.callbacks.Checkpoint(
             tmp_path / "checkpoints", [collapse], max_cost=math.inf
         )

@@ -32,7 +32,7 @@ def trained(data, rate, running, before=0.1, **options):
     history = model.fit(
         *data,
         batch_size=64,
-        callbacks=[running, NeuralCollapse(*data)],
+        callbacks=[running, NeuralCollapse(*data, False)],
         verbose=0,
         **options,
     ).history
