@@ -25,12 +25,7 @@ if keras.backend.backend() == "jax":
     LARGE = {f"nc_keras.models.{n}" for n in ("resnet", "vgg", "densenet")}
     MODULES = [name for name in MODULES if name not in LARGE]
 ROOT = Path(__file__).parents[1]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "recipes" / "README.md",
-    ROOT / "docs" / "measuring.md",
-    ROOT / "docs" / "square_loss.md",
-]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Of the modules that name no `__all__`.
 _PUBLIC = {
     "nc_keras.geometry": ["simplex_etf", "cosines"],
