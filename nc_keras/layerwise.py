@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.graph import is_graph
+from nc_keras.graph import steps
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.heads import Head
 from nc_keras.measuring.heads import find_head_or_none
@@ -438,10 +440,10 @@ def stages(
     ['flatten', 'dense']
     """
     head = last_layer(model, head)
-    steps = list(_steps(model, head)) if _is_graph(model) else []
-    times = collections.Counter(id(step) for step, _ in steps)
+    taken = list(steps(model, head)) if is_graph(model) else []
+    times = collections.Counter(id(step) for step, _ in taken)
     found, last, has_begun = [], None, False
-    for step, is_passed in steps:
+    for step, is_passed in taken:
         if _has_kernel(step):
             found.append(last if has_begun else None)
             last, has_begun = None, True
@@ -485,68 +487,11 @@ def num_classes_of(model: keras.Model, head: Any = None) -> int | None:
     return None if found is None else found.num_classes
 
 
-def _is_graph(model):
-    return isinstance(model, keras.Model) and bool(
-        getattr(model, "inputs", None)
-    )
-
-
 def _has_kernel(step):
     """Whether a layer mixes its inputs: normalisation scales them only."""
     if isinstance(step, keras.layers.PReLU):
         return False
     return any(len(w.shape) > 1 for w in getattr(step, "weights", []))
-
-
-def _steps(model, head):
-    """Yields operations in order, and whether all features pass their output.
-
-    Nested models that all features pass stand for what they are made of.
-    """
-    ends = [tensor._keras_history[:2] for tensor in model.outputs]
-    order, parents = _ordered(ends)
-    heads = [key for key in order if key[0] is head]
-    if heads:
-        ends = heads[-1:]
-        order, parents = _ordered(ends)
-    passed = _passed_by_all(order, parents, ends)
-    for operation, index in order:
-        outputs = operation._inbound_nodes[index].output_tensors
-        is_vector = len(outputs) == 1 and len(outputs[0].shape) > 1
-        is_passed = (operation, index) in passed
-        if isinstance(operation, keras.layers.InputLayer):
-            continue
-        if _is_graph(operation) and is_passed and len(operation.inputs) == 1:
-            yield from _steps(operation, head)
-        else:
-            yield operation, is_passed and is_vector
-
-
-def _ordered(ends):
-    """Nodes of a graph up to these, each after its parents; the parents."""
-    parents, order, stack = {}, {}, list(ends)
-    while stack:
-        key = stack[-1]
-        if key in parents:
-            order[stack.pop()] = True
-            continue
-        operation, index = key
-        inputs = operation._inbound_nodes[index].input_tensors
-        parents[key] = [tensor._keras_history[:2] for tensor in inputs]
-        stack.extend(parents[key])
-    return list(order), parents
-
-
-def _passed_by_all(order, parents, ends):
-    """The nodes on every path from an input to an end."""
-    before, after = {}, collections.Counter(ends)
-    for key in order:
-        before[key] = sum(before[parent] for parent in parents[key]) or 1
-    total = sum(before[key] for key in ends)
-    for key in reversed(order):
-        for parent in parents[key]:
-            after[parent] += after[key]
-    return {key for key in order if before[key] * after[key] == total}
 
 
 class _Features(list):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -14,11 +12,14 @@ import numpy as np
 from keras import ops
 
 from nc_keras.errors import NonFiniteError
+from nc_keras.graph import all_layers
+from nc_keras.graph import chain_of
+from nc_keras.graph import children
+from nc_keras.graph import unwrapped
 from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.etf_classifier import ETFClassifier
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.weight_norm_dense import WeightNormDense
-from nc_keras.layers.weight_normalization import WeightNormalization
 from nc_keras.measuring.heads import quantization
 from nc_keras.measuring.heads import to_float_numpy
 
@@ -132,7 +133,7 @@ def weights_of(model: keras.Model) -> list[Weights]:
             f"Received: model {model.name!r}, which is not built."
         )
     found, times = [], collections.Counter()
-    for child in _children(model):
+    for child in children(model):
         for name, owner, inner in _with_kernels(child, ""):
             times[name] += 1
             # Layers of a subclassed model may share a name.
@@ -182,9 +183,7 @@ def homogeneous_weights(
     for layer, inner, is_chain in chain_of(model):
         has_kernel = any(inner is one.layer for one in weights)
         # A model that is called twice is not looked into.
-        within = (
-            inner._flatten_layers() if isinstance(inner, keras.Model) else []
-        )
+        within = all_layers(inner) if isinstance(inner, keras.Model) else []
         begun = begun or has_kernel or any(w.layer in within for w in weights)
         reason = _why_not(layer, inner, is_chain, has_kernel, batch_norm)
         if begun and reason:
@@ -329,20 +328,14 @@ def ranks(matrix: Any, tolerance: float = 1e-3) -> Ranks:
 
 def _with_kernels(layer, path):
     """Yields names, layers, and the layers that say what the kernel is."""
-    inner = layer.layer if isinstance(layer, WeightNormalization) else layer
+    inner = unwrapped(layer)
     known = (*_DENSE, *_CONVOLUTIONS, keras.layers.EinsumDense, *_TRANSPOSED)
     name = f"{path}/{layer.name}" if path else layer.name
     if isinstance(inner, known):
         yield name, layer, inner
         return
-    for one in _children(layer):
+    for one in children(layer):
         yield from _with_kernels(one, name)
-
-
-def _children(layer) -> Iterator[keras.Layer]:
-    if isinstance(layer, keras.Model):
-        return layer.layers
-    return layer._flatten_layers(include_self=False, recursive=False)
 
 
 def _kernel(layer):
@@ -366,45 +359,6 @@ def _matrix_of_equation(equation, kernel):
     columns = [i for i in range(len(letters)) if i not in rows]
     size = math.prod(kernel.shape[i] for i in rows)
     return kernel.transpose(rows + columns).reshape(size, -1)
-
-
-def chain_of(
-    model: keras.Model,
-) -> Iterator[tuple[keras.Layer, keras.Layer, bool]]:
-    """Yields the layers of a network with one output, in their order.
-
-    Args:
-        model: A built `Sequential` or `Functional` model.
-
-    Returns:
-        Iterator over each layer, the layer that it wraps if it is a
-        `WeightNormalization`, and whether it has one input and is called
-        once.
-
-    Raises:
-        ValueError: If the order of the layers is not known.
-    """
-    # The graph inside, where each layer has the calls of this model only.
-    is_sequential = isinstance(model, keras.Sequential)
-    graph = model._functional if is_sequential else model
-    depths = getattr(graph, "_nodes_by_depth", None)
-    if depths is None or len(graph.outputs) != 1:
-        raise ValueError(
-            "Only of a Sequential or Functional model with one output can be "
-            "told whether it is homogeneous. "
-            f"Received: model {model.name!r} of type {type(model).__name__}."
-        )
-    inputs = collections.defaultdict(list)
-    for node in itertools.chain(*depths.values()):
-        inputs[id(node.operation)].append(len(node.input_tensors))
-    for one in graph.operations:
-        of_one = inputs[id(one)]
-        is_chain = len(of_one) == 1 and of_one[0] <= 1
-        if isinstance(one, keras.Model) and is_chain:
-            yield from chain_of(one)
-        else:
-            inner = one.layer if isinstance(one, WeightNormalization) else one
-            yield one, inner, is_chain
 
 
 def _why_not(layer, inner, is_chain, has_kernel, batch_norm):

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from nc_keras.graph import all_layers
+from nc_keras.graph import back_from
 from nc_keras.graph import bare
 from nc_keras.graph import is_reversible
 from nc_keras.graph import resolve_layer
@@ -266,43 +267,35 @@ def _found(model):
             f"{model.output_names}. Pass the layer that makes the one to "
             "measure, or its name, as `head`."
         )
-    tensor, after = model.outputs[0], []
-    while True:
-        layer, node, _ = tensor._keras_history
+    after = []
+    for layer in back_from(model.outputs[0]):
         weights = getattr(layer, "weights", [])
         if isinstance(layer, keras.Model) and weights:
             layer, inner = _found(layer)
             return layer, inner + after
         if _is_head(layer):
             return layer, after
-        inputs = layer._inbound_nodes[node].input_tensors
-        is_scaled = isinstance(layer, Rho)
-        if (weights and not is_scaled) or len(inputs) != 1:
-            raise ValueError(
-                f"The head of model {model.name!r} cannot be found: before "
-                f"its outputs comes {layer.name!r} of type "
-                f"{type(layer).__name__}, which has no kernel of shape "
-                "(D, C). Pass the classifier layer or its name as `head`."
-            )
+        if weights and not isinstance(layer, Rho):
+            break
         after.insert(0, layer)
-        tensor = inputs[0]
+    raise ValueError(
+        f"The head of model {model.name!r} cannot be found: before its "
+        f"outputs comes {layer.name!r} of type {type(layer).__name__}, which "
+        "has no kernel of shape (D, C). Pass the classifier layer or its name "
+        "as `head`."
+    )
 
 
 def _after(model, head):
     """What comes after a head, up to the output of a model that it makes."""
     for tensor in getattr(model, "outputs", None) or []:
         after = []
-        while True:
-            layer, node, _ = tensor._keras_history
+        for layer in back_from(tensor):
             if layer is head:
                 return after
             if isinstance(layer, keras.Model) and head in all_layers(layer):
-                return (_after(layer, head) or []) + after
-            inputs = layer._inbound_nodes[node].input_tensors
-            if len(inputs) != 1:
-                break
+                return _after(layer, head) + after
             after.insert(0, layer)
-            tensor = inputs[0]
     return []
 
 

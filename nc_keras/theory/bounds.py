@@ -31,9 +31,10 @@ import numpy as np
 from keras import ops
 
 from nc_keras.arguments import checked
+from nc_keras.graph import chain_of
+from nc_keras.graph import unwrapped
 from nc_keras.labels import partial_labels
 from nc_keras.layers.rho import Rho
-from nc_keras.layers.weight_normalization import WeightNormalization
 from nc_keras.measuring.batches import is_one_shot
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.weights import Weights
@@ -647,8 +648,7 @@ class _Network:
         self.rhos: dict[str, float] = {}
         self._owners: list[keras.Layer] = []
         layers = [one.layer for one in self.weights]
-        for owner in _layers(model):
-            inner = _unwrapped(owner)
+        for owner, inner, _ in chain_of(model):
             is_weight = any(inner is one for one in layers)
             if is_weight:
                 self._owners.append(owner)
@@ -755,19 +755,6 @@ class _Network:
         )
 
 
-def _layers(model) -> Iterator[keras.Layer]:
-    is_sequential = isinstance(model, keras.Sequential)
-    for one in model.layers if is_sequential else model.operations:
-        if isinstance(one, keras.Model):
-            yield from _layers(one)
-        else:
-            yield one
-
-
-def _unwrapped(layer):
-    return layer.layer if isinstance(layer, WeightNormalization) else layer
-
-
 def _validate(owner, inner, is_weight, has_begun):
     """Raises an error if the formulas do not cover a layer."""
     if not has_begun:
@@ -796,7 +783,7 @@ def _refuse(layer, reason):
         "The bounds cover chains of convolutions, and then dense layers, with "
         "ReLU between them, such as `nc_keras.models.HomogeneousNet`: no "
         f"pooling, no groups. Received: layer {layer.name!r} of type "
-        f"{type(_unwrapped(layer)).__name__}, {reason}."
+        f"{type(unwrapped(layer)).__name__}, {reason}."
     )
 
 

@@ -27,9 +27,9 @@ import keras
 import numpy as np
 
 from nc_keras.arguments import checked
+from nc_keras.graph import chain_of
 from nc_keras.labels import class_labels
 from nc_keras.layers.rho import Rho
-from nc_keras.weights import chain_of
 from nc_keras.weights import homogeneous_weights
 from nc_keras.weights import rho as rho_of
 
