@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -23,6 +22,9 @@ from nc_keras.measuring.passes import run
 from nc_keras.measuring.registry import select
 from nc_keras.measuring.source import MEMORY
 from nc_keras.measuring.source import FeatureSource
+from nc_keras.metrics.alignment import alignment as alignment
+from nc_keras.metrics.separation_law import SeparationLaw as SeparationLaw
+from nc_keras.metrics.separation_law import separation_law
 
 SEPARATION = "separation"
 DEFAULT = (SEPARATION, "nc1", "nc1_trace_ratio", "nc1_cdnv", "ncc_accuracy")
@@ -207,103 +209,6 @@ def layerwise_of(
         extractor.pooling,
         {one.name: one.class_means for one in found},
     )
-
-
-def alignment(class_means: Any, matrix: Any) -> float:
-    """Mean cosine of the principal angles of class means and a layer's weights.
-
-    Of the span of the class means (not centred) of what a dense layer sees,
-    and the span of as many of its leading right singular vectors: NC3 of
-    intermediate neural collapse, which goes to 1 in the top layers.
-
-    Args:
-        class_means: Array of shape `(C, D)`.
-        matrix: Array of shape `(outputs, D)`, the weights of the layer.
-
-    Returns:
-        Float in `[0, 1]`; NaN where all means or all weights are zero.
-
-    Raises:
-        ValueError: If the shapes do not fit, or a value is not finite.
-
-    Example:
-
-    >>> from nc_keras.layerwise import alignment
-    >>> means = [[1.0, 1.0, 0.0], [1.0, -1.0, 0.0]]
-    >>> print(round(alignment(means, np.diag([2.0, 3.0, 1.0])), 6))
-    1.0
-
-    Reference:
-
-    - [Rangamani et al., 2023](https://proceedings.mlr.press/v202/rangamani23a.html),
-      as in the authors' code, `AngleBetweenSubspaces` of
-      mariuslindegaard/Intermediate_Neural_Collapse.
-    """
-    means = np.asarray(class_means, "float64")
-    matrix = np.asarray(matrix, "float64")
-    if means.ndim != 2 or matrix.ndim != 2 or len(means.T) != len(matrix.T):
-        raise ValueError(
-            "The class means must be of what the layer sees. Received: means "
-            f"of shape {means.shape}, weights of shape {matrix.shape}."
-        )
-    if not (np.isfinite(means).all() and np.isfinite(matrix).all()):
-        raise ValueError("Class means and weights must be finite.")
-    # Beyond its rank the basis of a span is arbitrary.
-    rank = min(np.linalg.matrix_rank(means), np.linalg.matrix_rank(matrix))
-    if rank == 0:
-        return float("nan")
-    of_means = np.linalg.svd(means, full_matrices=False)[2][:rank]
-    of_weights = np.linalg.svd(matrix, full_matrices=False)[2][:rank]
-    cosines = np.linalg.svd(of_means @ of_weights.T, compute_uv=False)
-    return float(cosines.mean())
-
-
-@dataclasses.dataclass(frozen=True)
-class SeparationLaw:
-    """The line through `log D_l` over the layers `l`, by least squares.
-
-    Attributes:
-        slope: Float, of the natural logarithm, for one layer.
-        decay_ratio: Float, `rho = exp(slope)`, the factor from one layer to
-            the next.
-        correlation: Float, Pearson's `r` of `log D_l` and `l`; NaN of two
-            layers, through which there is a line always.
-    """
-
-    slope: float
-    decay_ratio: float
-    correlation: float
-
-
-def separation_law(separations: Iterable[float]) -> SeparationLaw:
-    """Fits the law of data separation, `D_l = rho^l D_0`.
-
-    Args:
-        separations: The separation fuzziness `D_l` of one layer after the
-            other.
-
-    Returns:
-        A `SeparationLaw`; of NaN where there are fewer than two layers, or
-        where some `D_l` has no logarithm.
-
-    Example:
-
-    >>> from nc_keras.layerwise import separation_law
-    >>> law = separation_law([8.0, 4.0, 2.0, 1.0])
-    >>> print(round(law.decay_ratio, 6), round(law.correlation, 6))
-    0.5 -1.0
-    """
-    values = np.asarray(list(separations), "float64")
-    if len(values) < 2 or not (np.isfinite(values) & (values > 0)).all():
-        return SeparationLaw(float("nan"), float("nan"), float("nan"))
-    depth = np.arange(len(values)) - (len(values) - 1) / 2
-    logs = np.log(values)
-    logs = logs - logs.mean()
-    slope = depth @ logs / (depth @ depth)
-    size = np.sqrt((depth @ depth) * (logs @ logs))
-    is_fit = size and len(values) > 2
-    correlation = depth @ logs / size if is_fit else np.nan
-    return SeparationLaw(float(slope), float(np.exp(slope)), float(correlation))
 
 
 class Layerwise(dict):
