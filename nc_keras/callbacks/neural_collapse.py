@@ -146,7 +146,7 @@ class NeuralCollapse(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.missing = missing
         self.train_means = None
-        self.layers = {}
+        self.layers: dict[str, LastLayer] = {}
         self._extractor = None
         self._keys = None
 
