@@ -36,12 +36,8 @@ _HARMLESS = (
     keras.layers.Reshape,
     keras.layers.Permute,
     keras.layers.Masking,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalAveragePooling3D,
-    keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalMaxPooling2D,
-    keras.layers.GlobalMaxPooling3D,
+    *(getattr(keras.layers, f"GlobalAveragePooling{d}D") for d in (1, 2, 3)),
+    *(getattr(keras.layers, f"GlobalMaxPooling{d}D") for d in (1, 2, 3)),
 )
 _BINARY_LOSSES = (
     keras.losses.BinaryCrossentropy,

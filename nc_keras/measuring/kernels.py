@@ -12,11 +12,7 @@ from keras import ops
 from nc_keras.graph import bare
 from nc_keras.graph import is_reversible
 
-CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-)
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
 def quantization(layer: keras.Layer) -> str | None:

@@ -60,11 +60,7 @@ def normalized_margins(outputs: Any, labels: Any, rho: float = 1.0) -> Any:
             "There must be one label for each row of outputs. Received: "
             f"{len(labels)} labels and outputs of shape {outputs.shape}."
         )
-    rows = np.arange(len(labels))
-    own = outputs[rows, labels]
-    others = outputs.copy()
-    others[rows, labels] = -np.inf
-    return (own - others.max(axis=1)) / rho
+    return _margins(outputs, labels) / rho
 
 
 @checked(y="array", width="integer")
@@ -97,6 +93,13 @@ def one_hot(y: Any, width: int) -> np.ndarray:
             f"Received: {classes} classes and {width} outputs."
         )
     return np.eye(width)[labels]
+
+
+def _margins(outputs, labels):
+    rows = np.arange(len(labels))
+    others = outputs.copy()
+    others[rows, labels] = -np.inf
+    return outputs[rows, labels] - others.max(axis=1)
 
 
 def _signs(labels, count):
@@ -158,10 +161,7 @@ def errors_of(
                 f"infinity of model {model.model.name!r}."
             )
         labels = partial_labels(labels, scores.shape[1])
-        rows = np.arange(len(scores))
-        own = scores[rows, labels]
         wrong += np.sum(scores.argmax(axis=-1) != labels)
-        scores[rows, labels] = -np.inf
-        narrow += np.sum(own - scores.max(axis=-1) <= 1)
-        count += len(rows)
+        narrow += np.sum(_margins(scores, labels) <= 1)
+        count += len(scores)
     return float(wrong / count), float(narrow / count)
