@@ -72,8 +72,8 @@ def inputs_of(model: keras.Model, x: Any, batch_size: int = 256) -> Inputs:
     `Inputs` serve all bounds, all along a training.
 
     Args:
-        model: As in `convolutional`.
-        x: As in `convolutional`.
+        model: As in `bounds.convolutional`.
+        x: As in `bounds.convolutional`.
         batch_size: Integer, for arrays.
 
     Returns:
@@ -81,7 +81,7 @@ def inputs_of(model: keras.Model, x: Any, batch_size: int = 256) -> Inputs:
 
     Raises:
         ValueError: If the inputs are not finite, or are all zero; and as
-            `convolutional`.
+            `bounds.convolutional`.
 
     Example:
 

@@ -59,7 +59,7 @@ def renormalized_flow(
     head has no bias.
 
     All features are integrated, by an explicit method: this is for checks at
-    small `N D`. `predicted_snr` has the values at once.
+    small `N D`. `central_path.predicted_snr` has the values at once.
 
     Args:
         features: Array of shape `(N, D)`, with `N >= C + D`.
