@@ -193,7 +193,7 @@ def layerwise_of(
     """
     tags = tags_of(metrics)
     names = _distinct(extractor.names)
-    train_means = [None] * len(names)
+    train_means: list[Any] = [None] * len(names)
     if train is not None:
         source = _source(extractor, train, batch_size, 0, ignore_label)
         found = _measured(source, names, num_classes, missing, ["nc1_cdnv"])
@@ -270,7 +270,7 @@ class Layerwise(dict):
         return np.array([values[tag] for values in self.values()])
 
     def __str__(self) -> str:
-        first = next(iter(self.values()), {})
+        first: dict[str, Any] = next(iter(self.values()), {})
         tags = [tag for tag, value in first.items() if not np.ndim(value)]
         rows = [["layer", "D", *tags]]
         for name, values in self.items():
@@ -347,7 +347,8 @@ def stages(
     head = last_layer(model, head)
     taken = list(steps(model, head)) if is_graph(model) else []
     times = collections.Counter(id(step) for step, _ in taken)
-    found, last, has_begun = [], None, False
+    found: list[keras.Layer | None] = []
+    last, has_begun = None, False
     for step, is_passed in taken:
         if _has_kernel(step):
             found.append(last if has_begun else None)
@@ -359,15 +360,15 @@ def stages(
             last = step
     else:
         found.append(last)
-    found = [layer for layer in found if layer is not None]
-    if not found:
+    layers = [layer for layer in found if layer is not None]
+    if not layers:
         raise ValueError(
             f"The stages of model {model.name!r} cannot be found: it must be "
             "Functional or Sequential, with layers before its head. Pass "
             "`layers`, a list of its layers or of their names, in their "
             f"order. Its layers: {[layer.name for layer in model.layers]}."
         )
-    return found
+    return layers
 
 
 def _distinct(names):
@@ -469,8 +470,8 @@ def tags_of(metrics: str | Iterable[str] | None) -> list[str]:
     if isinstance(metrics, str) and metrics == "all":
         tags = [metric.tag for metric in select("all", have)]
         return [SEPARATION, *(tag for tag in tags if tag != SEPARATION)]
-    tags = DEFAULT if metrics is None else metrics
-    tags = [tags] if isinstance(tags, str) else list(tags)
+    metrics = DEFAULT if metrics is None else metrics
+    tags = [metrics] if isinstance(metrics, str) else list(metrics)
     select(tags, have | {"scatter"})
     return tags
 

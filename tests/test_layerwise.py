@@ -11,7 +11,7 @@ import nc_keras
 from nc_keras.layerwise import DEFAULT
 from nc_keras.layerwise import layerwise
 from nc_keras.layerwise import stages
-from nc_keras.measuring import extractor as features_module
+from nc_keras.measuring.forward import Forward
 
 SAME = {"rtol": 1e-9, "atol": 1e-12}
 
@@ -28,13 +28,13 @@ def conv_net():
 def forward_passes(monkeypatch):
     """Counts how many batches the model has seen."""
     batches = []
-    forward = features_module._Forward.predict_on_batch
+    forward = Forward.predict_on_batch
 
     def counted(self, inputs):
         batches.append(len(inputs))
         return forward(self, inputs)
 
-    monkeypatch.setattr(features_module._Forward, "predict_on_batch", counted)
+    monkeypatch.setattr(Forward, "predict_on_batch", counted)
     return batches
 
 
