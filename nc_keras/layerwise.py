@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -12,6 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.graph import is_graph
+from nc_keras.graph import steps
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.heads import Head
 from nc_keras.measuring.heads import find_head_or_none
@@ -21,6 +22,9 @@ from nc_keras.measuring.passes import run
 from nc_keras.measuring.registry import select
 from nc_keras.measuring.source import MEMORY
 from nc_keras.measuring.source import FeatureSource
+from nc_keras.metrics.alignment import alignment as alignment
+from nc_keras.metrics.separation_law import SeparationLaw as SeparationLaw
+from nc_keras.metrics.separation_law import separation_law
 
 SEPARATION = "separation"
 DEFAULT = (SEPARATION, "nc1", "nc1_trace_ratio", "nc1_cdnv", "ncc_accuracy")
@@ -189,7 +193,7 @@ def layerwise_of(
     """
     tags = tags_of(metrics)
     names = _distinct(extractor.names)
-    train_means = [None] * len(names)
+    train_means: list[Any] = [None] * len(names)
     if train is not None:
         source = _source(extractor, train, batch_size, 0, ignore_label)
         found = _measured(source, names, num_classes, missing, ["nc1_cdnv"])
@@ -205,103 +209,6 @@ def layerwise_of(
         extractor.pooling,
         {one.name: one.class_means for one in found},
     )
-
-
-def alignment(class_means: Any, matrix: Any) -> float:
-    """Mean cosine of the principal angles of class means and a layer's weights.
-
-    Of the span of the class means (not centred) of what a dense layer sees,
-    and the span of as many of its leading right singular vectors: NC3 of
-    intermediate neural collapse, which goes to 1 in the top layers.
-
-    Args:
-        class_means: Array of shape `(C, D)`.
-        matrix: Array of shape `(outputs, D)`, the weights of the layer.
-
-    Returns:
-        Float in `[0, 1]`; NaN where all means or all weights are zero.
-
-    Raises:
-        ValueError: If the shapes do not fit, or a value is not finite.
-
-    Example:
-
-    >>> from nc_keras.layerwise import alignment
-    >>> means = [[1.0, 1.0, 0.0], [1.0, -1.0, 0.0]]
-    >>> print(round(alignment(means, np.diag([2.0, 3.0, 1.0])), 6))
-    1.0
-
-    Reference:
-
-    - [Rangamani et al., 2023](https://proceedings.mlr.press/v202/rangamani23a.html),
-      as in the authors' code, `AngleBetweenSubspaces` of
-      mariuslindegaard/Intermediate_Neural_Collapse.
-    """
-    means = np.asarray(class_means, "float64")
-    matrix = np.asarray(matrix, "float64")
-    if means.ndim != 2 or matrix.ndim != 2 or len(means.T) != len(matrix.T):
-        raise ValueError(
-            "The class means must be of what the layer sees. Received: means "
-            f"of shape {means.shape}, weights of shape {matrix.shape}."
-        )
-    if not (np.isfinite(means).all() and np.isfinite(matrix).all()):
-        raise ValueError("Class means and weights must be finite.")
-    # Beyond its rank the basis of a span is arbitrary.
-    rank = min(np.linalg.matrix_rank(means), np.linalg.matrix_rank(matrix))
-    if rank == 0:
-        return float("nan")
-    of_means = np.linalg.svd(means, full_matrices=False)[2][:rank]
-    of_weights = np.linalg.svd(matrix, full_matrices=False)[2][:rank]
-    cosines = np.linalg.svd(of_means @ of_weights.T, compute_uv=False)
-    return float(cosines.mean())
-
-
-@dataclasses.dataclass(frozen=True)
-class SeparationLaw:
-    """The line through `log D_l` over the layers `l`, by least squares.
-
-    Attributes:
-        slope: Float, of the natural logarithm, for one layer.
-        decay_ratio: Float, `rho = exp(slope)`, the factor from one layer to
-            the next.
-        correlation: Float, Pearson's `r` of `log D_l` and `l`; NaN of two
-            layers, through which there is a line always.
-    """
-
-    slope: float
-    decay_ratio: float
-    correlation: float
-
-
-def separation_law(separations: Iterable[float]) -> SeparationLaw:
-    """Fits the law of data separation, `D_l = rho^l D_0`.
-
-    Args:
-        separations: The separation fuzziness `D_l` of one layer after the
-            other.
-
-    Returns:
-        A `SeparationLaw`; of NaN where there are fewer than two layers, or
-        where some `D_l` has no logarithm.
-
-    Example:
-
-    >>> from nc_keras.layerwise import separation_law
-    >>> law = separation_law([8.0, 4.0, 2.0, 1.0])
-    >>> print(round(law.decay_ratio, 6), round(law.correlation, 6))
-    0.5 -1.0
-    """
-    values = np.asarray(list(separations), "float64")
-    if len(values) < 2 or not (np.isfinite(values) & (values > 0)).all():
-        return SeparationLaw(float("nan"), float("nan"), float("nan"))
-    depth = np.arange(len(values)) - (len(values) - 1) / 2
-    logs = np.log(values)
-    logs = logs - logs.mean()
-    slope = depth @ logs / (depth @ depth)
-    size = np.sqrt((depth @ depth) * (logs @ logs))
-    is_fit = size and len(values) > 2
-    correlation = depth @ logs / size if is_fit else np.nan
-    return SeparationLaw(float(slope), float(np.exp(slope)), float(correlation))
 
 
 class Layerwise(dict):
@@ -363,7 +270,7 @@ class Layerwise(dict):
         return np.array([values[tag] for values in self.values()])
 
     def __str__(self) -> str:
-        first = next(iter(self.values()), {})
+        first: dict[str, Any] = next(iter(self.values()), {})
         tags = [tag for tag, value in first.items() if not np.ndim(value)]
         rows = [["layer", "D", *tags]]
         for name, values in self.items():
@@ -438,10 +345,11 @@ def stages(
     ['flatten', 'dense']
     """
     head = last_layer(model, head)
-    steps = list(_steps(model, head)) if _is_graph(model) else []
-    times = collections.Counter(id(step) for step, _ in steps)
-    found, last, has_begun = [], None, False
-    for step, is_passed in steps:
+    taken = list(steps(model, head)) if is_graph(model) else []
+    times = collections.Counter(id(step) for step, _ in taken)
+    found: list[keras.Layer | None] = []
+    last, has_begun = None, False
+    for step, is_passed in taken:
         if _has_kernel(step):
             found.append(last if has_begun else None)
             last, has_begun = None, True
@@ -452,15 +360,15 @@ def stages(
             last = step
     else:
         found.append(last)
-    found = [layer for layer in found if layer is not None]
-    if not found:
+    layers = [layer for layer in found if layer is not None]
+    if not layers:
         raise ValueError(
             f"The stages of model {model.name!r} cannot be found: it must be "
             "Functional or Sequential, with layers before its head. Pass "
             "`layers`, a list of its layers or of their names, in their "
             f"order. Its layers: {[layer.name for layer in model.layers]}."
         )
-    return found
+    return layers
 
 
 def _distinct(names):
@@ -485,68 +393,11 @@ def num_classes_of(model: keras.Model, head: Any = None) -> int | None:
     return None if found is None else found.num_classes
 
 
-def _is_graph(model):
-    return isinstance(model, keras.Model) and bool(
-        getattr(model, "inputs", None)
-    )
-
-
 def _has_kernel(step):
     """Whether a layer mixes its inputs: normalisation scales them only."""
     if isinstance(step, keras.layers.PReLU):
         return False
     return any(len(w.shape) > 1 for w in getattr(step, "weights", []))
-
-
-def _steps(model, head):
-    """Yields operations in order, and whether all features pass their output.
-
-    Nested models that all features pass stand for what they are made of.
-    """
-    ends = [tensor._keras_history[:2] for tensor in model.outputs]
-    order, parents = _ordered(ends)
-    heads = [key for key in order if key[0] is head]
-    if heads:
-        ends = heads[-1:]
-        order, parents = _ordered(ends)
-    passed = _passed_by_all(order, parents, ends)
-    for operation, index in order:
-        outputs = operation._inbound_nodes[index].output_tensors
-        is_vector = len(outputs) == 1 and len(outputs[0].shape) > 1
-        is_passed = (operation, index) in passed
-        if isinstance(operation, keras.layers.InputLayer):
-            continue
-        if _is_graph(operation) and is_passed and len(operation.inputs) == 1:
-            yield from _steps(operation, head)
-        else:
-            yield operation, is_passed and is_vector
-
-
-def _ordered(ends):
-    """Nodes of a graph up to these, each after its parents; the parents."""
-    parents, order, stack = {}, {}, list(ends)
-    while stack:
-        key = stack[-1]
-        if key in parents:
-            order[stack.pop()] = True
-            continue
-        operation, index = key
-        inputs = operation._inbound_nodes[index].input_tensors
-        parents[key] = [tensor._keras_history[:2] for tensor in inputs]
-        stack.extend(parents[key])
-    return list(order), parents
-
-
-def _passed_by_all(order, parents, ends):
-    """The nodes on every path from an input to an end."""
-    before, after = {}, collections.Counter(ends)
-    for key in order:
-        before[key] = sum(before[parent] for parent in parents[key]) or 1
-    total = sum(before[key] for key in ends)
-    for key in reversed(order):
-        for parent in parents[key]:
-            after[parent] += after[key]
-    return {key for key in order if before[key] * after[key] == total}
 
 
 class _Features(list):
@@ -619,8 +470,8 @@ def tags_of(metrics: str | Iterable[str] | None) -> list[str]:
     if isinstance(metrics, str) and metrics == "all":
         tags = [metric.tag for metric in select("all", have)]
         return [SEPARATION, *(tag for tag in tags if tag != SEPARATION)]
-    tags = DEFAULT if metrics is None else metrics
-    tags = [tags] if isinstance(tags, str) else list(tags)
+    metrics = DEFAULT if metrics is None else metrics
+    tags = [metrics] if isinstance(metrics, str) else list(metrics)
     select(tags, have | {"scatter"})
     return tags
 

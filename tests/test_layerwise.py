@@ -10,9 +10,8 @@ from sklearn.neighbors import NearestCentroid
 import nc_keras
 from nc_keras.layerwise import DEFAULT
 from nc_keras.layerwise import layerwise
-from nc_keras.layerwise import separation_law
 from nc_keras.layerwise import stages
-from nc_keras.measuring import extractor as features_module
+from nc_keras.measuring.forward import Forward
 
 SAME = {"rtol": 1e-9, "atol": 1e-12}
 
@@ -29,13 +28,13 @@ def conv_net():
 def forward_passes(monkeypatch):
     """Counts how many batches the model has seen."""
     batches = []
-    forward = features_module._Forward.predict_on_batch
+    forward = Forward.predict_on_batch
 
     def counted(self, inputs):
         batches.append(len(inputs))
         return forward(self, inputs)
 
-    monkeypatch.setattr(features_module._Forward, "predict_on_batch", counted)
+    monkeypatch.setattr(Forward, "predict_on_batch", counted)
     return batches
 
 
@@ -144,20 +143,6 @@ def test_law_is_a_linear_regression(digits):
     assert result.law.slope == pytest.approx(line.slope)
     assert result.law.correlation == pytest.approx(line.rvalue)
     assert result.law.decay_ratio == pytest.approx(np.exp(line.slope))
-
-
-@pytest.mark.parametrize(
-    "values", [[], [2.0], [2.0, 0.0], [1.0, np.nan], [1.0, np.inf, 1.0]]
-)
-def test_law_that_cannot_be_fitted(values):
-    law = separation_law(values)
-    assert np.isnan([law.slope, law.decay_ratio, law.correlation]).all()
-
-
-def test_law_of_equal_values():
-    law = separation_law([3.0, 3.0, 3.0])
-    assert law.slope == 0 and law.decay_ratio == 1
-    assert np.isnan(law.correlation)
 
 
 @pytest.mark.parametrize("pooling", ["average", "flatten"])

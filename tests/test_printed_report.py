@@ -10,7 +10,7 @@ import sklearn.metrics
 from keras import layers
 
 import nc_keras
-from nc_keras.measuring import extractor as features_module
+from nc_keras.measuring.forward import Forward
 from nc_keras.report import Report
 from nc_keras.report import report
 
@@ -38,13 +38,13 @@ def ood(digits):
 def forward_passes(monkeypatch):
     """Counts the examples that the model has seen, batch by batch."""
     sizes = []
-    forward = features_module._Forward.predict_on_batch
+    forward = Forward.predict_on_batch
 
     def counted(self, inputs):
         sizes.append(len(inputs))
         return forward(self, inputs)
 
-    monkeypatch.setattr(features_module._Forward, "predict_on_batch", counted)
+    monkeypatch.setattr(Forward, "predict_on_batch", counted)
     return sizes
 
 

@@ -57,7 +57,7 @@ class EpochObserver(keras.callbacks.Callback):
         self.epochs = epochs
         self.log_dir = log_dir
         self._writer = None
-        self._measured = frozenset()
+        self._measured: frozenset[int] = frozenset()
         self._keys = None
 
     def observe(self, epoch: int) -> dict[str, float]:

@@ -4,12 +4,12 @@ from typing import Any
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
-from nc_keras.layerwise import alignment
 from nc_keras.layerwise import layers_extractor
 from nc_keras.layerwise import layerwise_of
 from nc_keras.layerwise import num_classes_of
 from nc_keras.layerwise import tags_of
 from nc_keras.measuring.source import MEMORY
+from nc_keras.metrics.alignment import alignment
 from nc_keras.weights import weights_of
 
 
@@ -91,7 +91,7 @@ class LayerwiseCollapse(EpochObserver):
         self.batch_size = batch_size
         self.metrics = _tags(metrics)
         self.memory = memory
-        self._extractor = None
+        self._extractor: Any = None
         charts = {tag: [f"^{tag}/"] for tag in (*self.metrics, "alignment")}
         self.panels = {"Layers: neural collapse inside the network": charts}
 

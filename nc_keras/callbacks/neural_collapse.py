@@ -12,6 +12,7 @@ from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import loss_of
 from nc_keras.callbacks.schedule import measured_epochs
 from nc_keras.errors import NonFiniteError
+from nc_keras.graph import back_from
 from nc_keras.labels import class_labels
 from nc_keras.measuring.batches import is_one_shot
 from nc_keras.measuring.batches import labels_of
@@ -145,7 +146,7 @@ class NeuralCollapse(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.missing = missing
         self.train_means = None
-        self.layers = {}
+        self.layers: dict[str, LastLayer] = {}
         self._extractor = None
         self._keys = None
 
@@ -336,7 +337,7 @@ def _decay_of_head(model, head, decay):
     is_linear = activation in (None, keras.activations.linear)
     last = model
     while isinstance(last, keras.Model) and getattr(last, "outputs", None):
-        last = last.outputs[0]._keras_history.operation
+        last = next(back_from(last.outputs[0]))
     if not is_linear or last is not head:
         return None
     bias = getattr(head, "bias", None)

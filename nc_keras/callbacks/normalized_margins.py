@@ -7,6 +7,7 @@ import numpy as np
 from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.errors import NonFiniteError
+from nc_keras.graph import all_layers
 from nc_keras.layers.rho import Rho
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.metrics.mse_decomposition import equivalent_decay
@@ -132,7 +133,7 @@ class NormalizedMargins(EpochObserver):
         return outputs, square_loss.one_hot(labels, outputs.shape[1])
 
     def _square_loss(self, weights, product, outputs, targets):
-        layers = self.model._flatten_layers()
+        layers = all_layers(self.model)
         factors = [layer for layer in layers if isinstance(layer, Rho)]
         # The penalty beside the sum over classes, `lambda` of the theory.
         reduction = getattr(self.model.loss, "class_reduction", "mean")

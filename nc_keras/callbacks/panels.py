@@ -47,7 +47,9 @@ def panels_of(metrics: Iterable[Metric]) -> dict[str, dict[str, list[str]]]:
     >>> panels_of([nc_keras.metrics.METRICS["nc1"]])
     {'NC1 variability collapse': {'tr(Sw Sb+) / C': ['^nc/nc1$']}}
     """
-    panels = {heading: {} for _, heading in GROUPS.values()}
+    panels: dict[str, dict[str, list[str]]] = {
+        heading: {} for _, heading in GROUPS.values()
+    }
     for metric in metrics:
         if not metric.per_class:
             _, heading = GROUPS[metric.group]

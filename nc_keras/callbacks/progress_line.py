@@ -36,7 +36,7 @@ class ProgressLine(keras.callbacks.ProgbarLogger):
     def __init__(self, metrics: Iterable[str] = ("nc1", "nc4")):
         super().__init__()
         self.metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-        self._own = set()
+        self._own: set[str] = set()
 
     def on_train_batch_end(self, batch, logs=None):
         self._own.update(logs or {})

@@ -100,8 +100,8 @@ class SignalToNoise(keras.callbacks.Callback):
         self.head = head
         self.batch_size = batch_size
         self.log_dir = None if log_dir is None else pathlib.Path(log_dir)
-        self._clock = {}
-        self._measured = {}
+        self._clock: dict[int, Any] = {}
+        self._measured: dict[int, Any] = {}
         self._extractor = self._rows = self._writer = None
 
     @property

@@ -155,9 +155,9 @@ class Accumulator:
 
     def __init__(self, num_classes: int | None = None, scatter: bool = False):
         self.num_classes = num_classes
-        self.scatter = None
+        self.scatter: np.ndarray | None = None
         self.scatter_wanted = scatter
-        self._counts = None
+        self._counts: Any = None
         self.examples = self._invalid = 0
         self._first_invalid = None
 

@@ -30,21 +30,21 @@ class Rules:
         directions: np.ndarray | None = None,
     ):
         self.bias = bias
-        self._rows = {"kernel": kernel, "directions": directions}
+        rows = {"kernel": kernel, "directions": directions}
         if means is not None:
             self.present = np.flatnonzero(np.isfinite(means).all(axis=1))
             # Centred first: a common offset would swamp the distances.
             center = means[self.present].mean(axis=0)
             means = means[self.present] - center
             self.half_squares = np.sum(means * (means / 2 + center), axis=1)
-            self._rows["means"] = means
-        self._rows = {k: v for k, v in self._rows.items() if v is not None}
+            rows["means"] = means
+        self._rows = {k: v for k, v in rows.items() if v is not None}
         self._stacked, start = None, 0
         if sum(map(len, self._rows.values())) <= _STACKED:
             self._parts = {}
-            for name, rows in self._rows.items():
-                self._parts[name] = slice(start, start + len(rows))
-                start += len(rows)
+            for name, some in self._rows.items():
+                self._parts[name] = slice(start, start + len(some))
+                start += len(some)
             if self._rows:
                 self._stacked = np.concatenate(list(self._rows.values())).T
 

@@ -1,21 +1,14 @@
-import contextlib
-import dataclasses
-import inspect
 import math
-from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from nc_keras.graph import all_layers
-from nc_keras.graph import bare
-from nc_keras.graph import is_reversible
-from nc_keras.graph import resolve_layer
 from nc_keras.measuring.batches import NoExamplesError
 from nc_keras.measuring.batches import batches_of
+from nc_keras.measuring.forward import Forward
+from nc_keras.measuring.forward import resolve_sources
 from nc_keras.measuring.heads import Head
 from nc_keras.measuring.heads import find_head_or_none
 
@@ -110,15 +103,15 @@ class FeatureExtractor:
         self._is_given = head is not None or features is None
         self._width = None
         if self._is_given:
-            self._head = Head(model, head)
+            self._head: Any = Head(model, head)
         else:
             self._head = find_head_or_none(model)
         self.head = self._head and self._head.layer
         # Only of the input of a head that was found must it be seen.
         is_guess = head is None and features is None
         self._is_checked = not is_guess or not self._head.unknown
-        self._sources = _resolve_sources(model, self.head, features)
-        self._forward = _Forward(model, self._sources, pooling)
+        self._sources = resolve_sources(model, self.head, features)
+        self._forward = Forward(model, self._sources, pooling)
 
     @property
     def names(self) -> list[str]:
@@ -326,205 +319,6 @@ class FeatureExtractor:
                 f"and head {self.head.name!r} of width {expected}. Change "
                 "`features` or `pooling`, or pass `features` without `head`."
             )
-
-
-def refuse_calls(name: str, found: list) -> None:
-    """Says so where the calls of a layer in one pass differ in its features.
-
-    Args:
-        name: String, the name of the layer.
-        found: List of tensors, the features of each call.
-
-    Raises:
-        ValueError: If they are not the same.
-    """
-    if all(one is found[0] for one in found):
-        return
-    raise ValueError(
-        f"The model calls its layer {name!r} more than once, on different "
-        "inputs, as a siamese network does: which of them are the features is "
-        "not known. Measure a model that calls it once, such as one branch, "
-        "or pass a function of the inputs as `features`."
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """Where features come from: a layer's input or output, or a function."""
-
-    name: str
-    layer: keras.Layer | None = None
-    is_output: bool = False
-    function: Callable | None = None
-
-    def record(self, call, records):
-        """Returns the function `call` with features put into `records`."""
-        signature = inspect.signature(call)
-        only_reverse = not self.is_output and is_reversible(self.layer)
-
-        def recorded(*args, **kwargs):
-            outputs = call(*args, **kwargs)
-            arguments = signature.bind(*args, **kwargs).arguments
-            if arguments.get("reverse") or not only_reverse:
-                first = next(iter(arguments.values()))
-                found = outputs if self.is_output else first
-                refuse_calls(
-                    self.name, [records.setdefault(self, found), found]
-                )
-            return outputs
-
-        return recorded
-
-    def vectors(self, tensor, pooling):
-        """Returns the features, channels last, of a dtype NumPy knows."""
-        if not hasattr(tensor, "shape") or len(tensor.shape) < 2:
-            raise ValueError(
-                "Features must be a tensor of shape (batch_size, ..., D). "
-                f"Received: {tensor!r} at {self.name!r}. Pass another layer, "
-                "or a function that returns the tensor, as `features`."
-            )
-        if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
-            tensor = ops.cast(tensor, "float32")
-        rank = len(tensor.shape)
-        if rank > 2 and self._is_channels_first(rank):
-            tensor = ops.moveaxis(tensor, 1, -1)
-        if rank > 2 and pooling == "average":
-            return ops.mean(tensor, axis=tuple(range(1, rank - 1)))
-        if rank > 2 and pooling == "flatten":
-            return ops.reshape(tensor, (ops.shape(tensor)[0], -1))
-        return tensor
-
-    def _is_channels_first(self, rank):
-        data_format = getattr(bare(self.layer), "data_format", None)
-        # Layers such as an activation follow the images of the model.
-        if data_format is None and self.is_output and rank > 3:
-            data_format = keras.config.image_data_format()
-        return data_format == "channels_first"
-
-
-class _Forward:
-    """One forward pass that returns the features of every source."""
-
-    def __init__(self, model, sources, pooling):
-        self.model = model
-        self.sources = sources
-        self.pooling = pooling
-        self._variables = []
-        self._compiled = _Compiled(model, self._features)
-
-    def predict_on_batch(self, inputs):
-        # JAX takes the variables as arguments, and the model's own would be
-        # lost with the buffers they donate if a step were interrupted.
-        if keras.backend.backend() == "jax":
-            self._variables = _variables(self.model, self.sources)
-        values = [variable.value for variable in self._variables]
-        # Unlike `predict`, this leaves the random state of torch alone.
-        return self._compiled.predict_on_batch((inputs, values))
-
-    def eagerly(self, inputs):
-        """Returns the features of one source, and the model's outputs."""
-        with keras.StatelessScope():
-            (tensor,), outputs = self._run(inputs)
-            (source,) = self.sources
-            features = source.vectors(tensor, self.pooling)
-        return ops.convert_to_numpy(features), outputs
-
-    def _features(self, inputs, values):
-        state = zip(self._variables, values, strict=True)
-        with keras.StatelessScope(list(state)):
-            tensors, _ = self._run(inputs)
-        return [
-            source.vectors(tensor, self.pooling)
-            for source, tensor in zip(self.sources, tensors, strict=True)
-        ]
-
-    def _run(self, inputs):
-        model, (first, *_) = self.model, self.sources
-        if first.function is not None:
-            inputs = keras.tree.map_structure(self._cast, inputs)
-            return [first.function(inputs)], None
-        records = {}
-        with contextlib.ExitStack() as stack:
-            for source in self.sources:
-                stack.enter_context(_recording(source, records))
-            outputs = model(inputs, training=False)
-        for source in self.sources:
-            if source not in records:
-                raise ValueError(
-                    f"The model does not call its layer {source.name!r}. "
-                    "Pass a layer that it uses: as `head` the one that "
-                    "computes the outputs."
-                )
-        return [records[source] for source in self.sources], outputs
-
-    def _cast(self, array):
-        """Does what the model does to its inputs when it is called."""
-        model = self.model
-        return model.dtype_policy.convert_input(
-            array, model.autocast, model.compute_dtype
-        )
-
-
-class _Compiled(keras.Model):
-    """A function that Keras compiles as it compiles a model."""
-
-    def __init__(self, model, function):
-        super().__init__(name=f"{model.name}_features", autocast=False)
-        # A function, since a model among the attributes would be its state.
-        self._function = function
-        self.run_eagerly = model.run_eagerly
-        self.jit_compile = model.jit_compile
-        self.built = True
-
-    def call(self, inputs, training=False):
-        return self._function(*inputs)
-
-
-@contextlib.contextmanager
-def _recording(source, records):
-    # Works for nested and subclassed models, whose graph is not known.
-    attributes = vars(source.layer)
-    is_quantized = getattr(source.layer, "quantization_mode", None) is not None
-    name = "quantized_call" if is_quantized else "call"
-    own = attributes.get(name)
-    try:
-        attributes[name] = source.record(getattr(source.layer, name), records)
-        yield
-    finally:
-        attributes.pop(name, None)
-        if own is not None:
-            attributes[name] = own
-
-
-def _variables(model, sources):
-    owners = [model]
-    for source in sources:
-        owners.append(getattr(source.function, "__self__", source.function))
-    variables = {}
-    for owner in owners:
-        if isinstance(owner, keras.Layer):
-            variables.update((id(v), v) for v in owner.variables)
-    return list(variables.values())
-
-
-def _resolve_sources(model, head, features):
-    if features is None:
-        return [_Source(head.name, head)]
-    if isinstance(features, list | tuple):
-        if not features:
-            raise ValueError("`features` must name layers. Received: [].")
-        layers = [resolve_layer(model, x, "features") for x in features]
-        return [_Source(x.name, x, is_output=True) for x in layers]
-    is_inside = any(layer is features for layer in all_layers(model))
-    is_model = isinstance(features, keras.Model)
-    is_layer = isinstance(features, keras.Layer) and not is_model
-    if callable(features) and not is_inside and not is_layer:
-        name = getattr(features, "__name__", None) or getattr(
-            features, "name", type(features).__name__
-        )
-        return [_Source(name, function=features)]
-    layer = resolve_layer(model, features, "features")
-    return [_Source(layer.name, layer, is_output=True)]
 
 
 def _aligned(features, labels, name):

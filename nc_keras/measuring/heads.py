@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from nc_keras.graph import all_layers
+from nc_keras.graph import back_from
 from nc_keras.graph import bare
-from nc_keras.graph import is_reversible
 from nc_keras.graph import resolve_layer
 from nc_keras.layers.rho import Rho
+from nc_keras.measuring.kernels import inner_of
+from nc_keras.measuring.kernels import is_head
+from nc_keras.measuring.kernels import quantization
+from nc_keras.measuring.kernels import shape_of
+from nc_keras.measuring.kernels import to_float_numpy
+from nc_keras.measuring.kernels import weights_of_head
 
-_CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-)
 # What may follow a head, and makes no class of another: its outputs are still
 # those of `W h + b`. What else has no weights of its own, such as a `Lambda`,
 # may have some that Keras does not know of.
@@ -37,12 +36,8 @@ _HARMLESS = (
     keras.layers.Reshape,
     keras.layers.Permute,
     keras.layers.Masking,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalAveragePooling3D,
-    keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalMaxPooling2D,
-    keras.layers.GlobalMaxPooling3D,
+    *(getattr(keras.layers, f"GlobalAveragePooling{d}D") for d in (1, 2, 3)),
+    *(getattr(keras.layers, f"GlobalMaxPooling{d}D") for d in (1, 2, 3)),
 )
 _BINARY_LOSSES = (
     keras.losses.BinaryCrossentropy,
@@ -83,7 +78,7 @@ class Head:
             after = _after(model, self.layer)
         self.unknown = [one.name for one in after if not _is_harmless(one)]
         self.names = [self.layer.name, *(one.name for one in after[-1:])]
-        self.is_binary = _shape(self.layer)[1] == 1
+        self.is_binary = shape_of(self.layer)[1] == 1
         if self.is_binary and not _has_sigmoid(model, self.layer, after):
             raise ValueError(
                 f"The head {self.layer.name!r} of model {model.name!r} has one "
@@ -98,17 +93,17 @@ class Head:
     @property
     def width(self) -> int:
         """`D`, the size of the features that it takes."""
-        return _shape(self.layer)[0]
+        return shape_of(self.layer)[0]
 
     @property
     def num_classes(self) -> int:
         """`C`."""
-        return 2 if self.is_binary else _shape(self.layer)[1]
+        return 2 if self.is_binary else shape_of(self.layer)[1]
 
     @property
     def kernel(self) -> np.ndarray:
         """The weights, shape `(D, C)`."""
-        weights, is_transposed = _weights(self.layer)
+        weights, is_transposed = weights_of_head(self.layer)
         kernel = to_float_numpy(weights)
         kernel = kernel.reshape(kernel.shape[-2:])
         return self._for_two(kernel.T if is_transposed else kernel)
@@ -116,7 +111,7 @@ class Head:
     @property
     def bias(self) -> np.ndarray | None:
         """The bias, shape `(C,)`, or `None`."""
-        bias = getattr(_inner(self.layer), "bias", None)
+        bias = getattr(inner_of(self.layer), "bias", None)
         return None if bias is None else self._for_two(to_float_numpy(bias))
 
     def _for_two(self, array):
@@ -216,23 +211,10 @@ def loss_of_output(model: keras.Model, name: str) -> Any:
         return None
 
 
-def quantization(layer: keras.Layer) -> str | None:
-    """How the weights of a layer are coded: `"int8"` and the like."""
-    mode = getattr(bare(layer), "quantization_mode", None)
-    return None if mode == "float8" else mode
-
-
-def to_float_numpy(variable: Any) -> np.ndarray:
-    """Returns an array of a dtype that NumPy knows."""
-    if keras.backend.standardize_dtype(variable.dtype) == "bfloat16":
-        variable = ops.cast(variable, "float32")
-    return ops.convert_to_numpy(variable)
-
-
 def _given(model, layer):
     layer = resolve_layer(model, layer, "head")
     _refuse_quantized(model, layer)
-    if not _is_head(layer):
+    if not is_head(layer):
         raise ValueError(
             "`head` must have a `kernel` of shape (D, C). "
             f"Received: layer {layer.name!r} of type {type(layer).__name__}."
@@ -266,43 +248,35 @@ def _found(model):
             f"{model.output_names}. Pass the layer that makes the one to "
             "measure, or its name, as `head`."
         )
-    tensor, after = model.outputs[0], []
-    while True:
-        layer, node, _ = tensor._keras_history
+    after = []
+    for layer in back_from(model.outputs[0]):
         weights = getattr(layer, "weights", [])
         if isinstance(layer, keras.Model) and weights:
             layer, inner = _found(layer)
             return layer, inner + after
-        if _is_head(layer):
+        if is_head(layer):
             return layer, after
-        inputs = layer._inbound_nodes[node].input_tensors
-        is_scaled = isinstance(layer, Rho)
-        if (weights and not is_scaled) or len(inputs) != 1:
-            raise ValueError(
-                f"The head of model {model.name!r} cannot be found: before "
-                f"its outputs comes {layer.name!r} of type "
-                f"{type(layer).__name__}, which has no kernel of shape "
-                "(D, C). Pass the classifier layer or its name as `head`."
-            )
+        if weights and not isinstance(layer, Rho):
+            break
         after.insert(0, layer)
-        tensor = inputs[0]
+    raise ValueError(
+        f"The head of model {model.name!r} cannot be found: before its "
+        f"outputs comes {layer.name!r} of type {type(layer).__name__}, which "
+        "has no kernel of shape (D, C). Pass the classifier layer or its name "
+        "as `head`."
+    )
 
 
 def _after(model, head):
     """What comes after a head, up to the output of a model that it makes."""
     for tensor in getattr(model, "outputs", None) or []:
         after = []
-        while True:
-            layer, node, _ = tensor._keras_history
+        for layer in back_from(tensor):
             if layer is head:
                 return after
             if isinstance(layer, keras.Model) and head in all_layers(layer):
-                return (_after(layer, head) or []) + after
-            inputs = layer._inbound_nodes[node].input_tensors
-            if len(inputs) != 1:
-                break
+                return _after(layer, head) + after
             after.insert(0, layer)
-            tensor = inputs[0]
     return []
 
 
@@ -324,58 +298,6 @@ def _has_sigmoid(model, layer, after):
     loss = loss_of_output(model, last[-1].name)
     kinds = tuple(kind for kind in _BINARY_LOSSES if isinstance(kind, type))
     return isinstance(loss, kinds) or loss in _BINARY_LOSSES
-
-
-def _is_head(layer):
-    layer = bare(layer)
-    if not isinstance(layer, keras.Layer):
-        return False
-    if is_reversible(layer):
-        return True
-    kernel = getattr(layer, "kernel", None)
-    if kernel is None:
-        return False
-    if isinstance(layer, _CONVOLUTIONS):
-        return math.prod(kernel.shape[:-2]) == 1 == layer.groups
-    if isinstance(layer, keras.layers.EinsumDense):
-        bias = getattr(layer, "bias", None)
-        has_vector = bias is None or len(bias.shape) == 1
-        return has_vector and _einsum_order(layer.equation) is not None
-    return len(kernel.shape) == 2
-
-
-def _inner(head):
-    is_wrapper = isinstance(head, keras.layers.TimeDistributed)
-    return head.layer if is_wrapper else head
-
-
-def _einsum_order(equation):
-    """Returns "DC" or "CD", the axes of a kernel, or `None` for others."""
-    operands, outputs = equation.replace(" ", "").split("->")
-    inputs, kernel = operands.split(",")
-    if inputs[:-1] != outputs[:-1]:
-        return None
-    orders = {inputs[-1] + outputs[-1]: "DC", outputs[-1] + inputs[-1]: "CD"}
-    return orders.get(kernel)
-
-
-def _weights(head):
-    """Returns the variable of a head, and whether it is transposed."""
-    layer = _inner(head)
-    if not is_reversible(layer):
-        is_einsum = isinstance(layer, keras.layers.EinsumDense)
-        return layer.kernel, (
-            is_einsum and _einsum_order(layer.equation) == "CD"
-        )
-    if getattr(layer, "tie_weights", True):
-        return layer.embeddings, True
-    return layer.reverse_embeddings, False
-
-
-def _shape(head):
-    weights, is_transposed = _weights(head)
-    shape = tuple(weights.shape)[-2:]
-    return shape[::-1] if is_transposed else shape
 
 
 def _rows(outputs):

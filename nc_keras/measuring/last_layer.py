@@ -133,7 +133,7 @@ def triangular_factor(rows: np.ndarray) -> np.ndarray:
     Returns:
         An array of shape `(D, D)`.
     """
-    factor = rows[:0]
+    factor: Any = rows[:0]
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
         factor = np.linalg.qr(np.concatenate([factor, block]), mode="r")

@@ -246,7 +246,7 @@ def reduce_pairs(
         return {}
     everything = layer.num_classes * (layer.num_classes - 1)
     exact = sample is None or sample >= everything
-    parts = tiles(layer) if exact else samples(layer, sample)
+    parts = tiles(layer) if exact else samples(layer, int(sample or 0))
     wanted = [not exact or m.reduce == "variance" for m in metrics]
 
     def reduce_part(part):

@@ -26,7 +26,7 @@ def exponent(array: np.ndarray | None) -> int:
     return power if abs(power) > _ORDINARY else 0
 
 
-def scaled(array: np.ndarray | None, power: int) -> np.ndarray | None:
+def scaled(array: Any, power: int) -> Any:
     """The array times `2^power`, which rounds nothing; itself for `2^0`."""
     if array is None or not power:
         return array

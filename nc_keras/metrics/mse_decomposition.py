@@ -160,10 +160,9 @@ def equivalent_decay(model: Any) -> float | None:
         return None
     outputs = getattr(model, "outputs", None)
     classes = outputs[0].shape[-1] if outputs else None
-    summed = getattr(loss, "class_reduction", "mean") == "sum"
-    if not summed and classes is None:
-        return None
-    return decay / 2 * (1 if summed else classes)
+    if getattr(loss, "class_reduction", "mean") == "sum":
+        classes = 1
+    return None if classes is None else decay / 2 * classes
 
 
 def is_squared_error(loss: Any) -> bool:

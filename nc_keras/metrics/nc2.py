@@ -12,7 +12,7 @@ from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.pairs import Pairs
 from nc_keras.measuring.registry import metric
 
-_EQUINORM = {
+_EQUINORM: dict[str, Any] = {
     "group": "NC2",
     "title": "equinorm: std / mean of norms",
     "note": "equal norms",
@@ -20,7 +20,7 @@ _EQUINORM = {
     "goal": "0",
     "source": "Papyan et al. 2020, Fig. 2",
 }
-_EQUIANGULAR = {
+_EQUIANGULAR: dict[str, Any] = {
     "group": "NC2",
     "title": "equiangular: std of cosines",
     "note": "equal angles",
@@ -28,7 +28,7 @@ _EQUIANGULAR = {
     "goal": "0",
     "source": "Papyan et al. 2020, Fig. 3",
 }
-_MAX_ANGLE = {
+_MAX_ANGLE: dict[str, Any] = {
     "group": "NC2",
     "title": "max angle: mean |cos + 1/(C-1)|",
     "note": "cosines of -1/(C-1)",
@@ -36,7 +36,7 @@ _MAX_ANGLE = {
     "goal": "0",
     "source": "Papyan et al. 2020, Fig. 4",
 }
-_ETF = {
+_ETF: dict[str, Any] = {
     "group": "NC2",
     "title": "distance to the simplex ETF",
     "note": "distance to the ETF",

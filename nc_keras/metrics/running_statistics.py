@@ -133,7 +133,7 @@ class RunningStatistics(CenteredSums):
         statistics = functools.reduce(
             ClassStatistics.merge, map(_with_drift, parts)
         )
-        sums = {key: sum(part[key] for part in parts) for key in parts[0]}
+        sums = {k: np.add.reduce([p[k] for p in parts]) for k in parts[0]}
         counts, batches = sums["counts"], sums["batches"]
         if not (without_drift and _tells(counts, batches)):
             return statistics

@@ -12,7 +12,7 @@ from nc_keras.geometry import validate_num_classes
 from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.registry import metric
 
-_MARGIN = {
+_MARGIN: dict[str, Any] = {
     "group": "NC2",
     "title": "one-vs-rest margin",
     "note": "C/(C-1) is the most, C <= D+1",

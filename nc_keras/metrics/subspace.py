@@ -9,7 +9,7 @@ from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.last_layer import triangular_factor
 from nc_keras.measuring.registry import metric
 
-_SUBSPACE = {
+_SUBSPACE: dict[str, Any] = {
     "group": "NC3",
     "title": "cosine of the spans of means and head",
     "note": "the same subspace",

@@ -107,6 +107,16 @@ def test_an_interrupted_training_is_attached_once(data):
     assert "compute_loss" not in vars(model)
 
 
+def test_two_on_one_model_end_in_any_order(data):
+    model = network(0.01)
+    callbacks = [RunningCollapse(), RunningCollapse(without_drift=False)]
+    history = model.fit(*data, verbose=0, callbacks=callbacks).history
+    assert np.isfinite(history["running_nc1"]).all()
+    assert not {"call", "compute_loss"} & vars(model).keys()
+    assert "call" not in vars(model.layers[-1])
+    assert not any("running" in key for key in model.fit(*data).history)
+
+
 @pytest.mark.slow
 def test_one_hot_labels_weights_and_batch_norm(data):
     x, y = data

@@ -11,7 +11,7 @@ from nc_keras.callbacks import LayerwiseCollapse
 from nc_keras.callbacks import NCTensorBoard
 from nc_keras.callbacks import NormalizedMargins
 from nc_keras.callbacks import WeightSpectrum
-from nc_keras.layerwise import alignment
+from nc_keras.metrics.alignment import alignment
 from nc_keras.theory import square_loss
 from nc_keras.weights import weights_of
 from nc_keras.writers.json_lines import read_json_lines

@@ -180,15 +180,6 @@ def test_stationarity_vanishes_where_training_converged(problem):
     assert np.ptp(norms) < 1e-4 * np.mean(norms)
 
 
-def test_normalized_margins():
-    g = [[3.0, 1.0, 2.0], [0.0, 4.0, 6.0]]
-    assert square_loss.normalized_margins(g, [0, 1], 2.0).tolist() == [0.5, -1]
-    hot = np.eye(3)[[0, 1]]
-    assert square_loss.normalized_margins(g, hot).tolist() == [1.0, -2.0]
-    signs = square_loss.normalized_margins([[2.0], [3.0]], [1, -1], 0.5)
-    assert signs.tolist() == [4.0, -6.0]
-
-
 def test_bad_input_is_refused(problem, rng):
     model, x, y = problem
     f, targets = rng.normal(size=(4, 2)), np.eye(2)[[0, 1, 0, 1]]
@@ -197,10 +188,6 @@ def test_bad_input_is_refused(problem, rng):
         square_loss.rho_rate(1.0, f, targets, -1)
     with pytest.raises(ValueError, match="one shape"):
         square_loss.equilibrium_rho(f, targets[:3])
-    with pytest.raises(ValueError, match=r"\+1 and -1"):
-        square_loss.normalized_margins(f[:, :1], [0, 1, 0, 1])
-    with pytest.raises(ValueError, match="rho=0"):
-        square_loss.normalized_margins(f, [0, 1, 0, 1], 0)
     with pytest.raises(ValueError, match="decay=-0.1"):
         square_loss.flow(model, x, y, [0.0, 1.0], -0.1)
     with pytest.raises(ValueError, match="one label for each example"):
