@@ -31,7 +31,7 @@ DEFAULT = (SEPARATION, "nc1", "nc1_trace_ratio", "nc1_cdnv", "ncc_accuracy")
 
 
 def layerwise(
-    model: keras.Model,
+    model: keras.Model | FeatureExtractor,
     x: Any,
     y: Any = None,
     *,
@@ -65,7 +65,8 @@ def layerwise(
     same amount from layer to layer.
 
     Args:
-        model: A built `keras.Model`.
+        model: A built `keras.Model`, or a `FeatureExtractor` of a list of
+            layers, to measure them again and again.
         x: As in `nc_keras.measure`.
         y: As in `nc_keras.measure`.
         layers: List of layers, or of their names, in the order of the model,
@@ -122,75 +123,8 @@ def layerwise(
       for neural collapse at intermediate layers.
     """
     if num_classes is None:
-        num_classes = num_classes_of(model, head)
-    return layerwise_of(
-        layers_extractor(model, layers, head, pooling),
-        x,
-        y,
-        batch_size=batch_size,
-        metrics=metrics,
-        train=train,
-        mask=mask,
-        ignore_label=ignore_label,
-        num_classes=num_classes,
-        missing=missing,
-        pairs=pairs,
-        memory=memory,
-    )
-
-
-def layers_extractor(
-    model: keras.Model,
-    layers: Any = None,
-    head: Any = None,
-    pooling: str | None = "average",
-) -> FeatureExtractor:
-    """Returns what `layerwise_of` takes: it compiles the forward pass once.
-
-    Args:
-        model: As in `layerwise`, and so are the others.
-        layers: List of layers.
-        head: Layer or name.
-        pooling: String or `None`.
-    """
-    if layers is None:
-        layers = stages(model, head)
-    elif isinstance(layers, str | keras.Layer):
-        layers = [layers]
-    return FeatureExtractor(model, features=list(layers), pooling=pooling)
-
-
-def layerwise_of(
-    extractor: FeatureExtractor,
-    x: Any,
-    y: Any = None,
-    *,
-    batch_size: int = 256,
-    metrics: str | Iterable[str] | None = None,
-    train: Any = None,
-    mask: Any = None,
-    ignore_label: int | None = None,
-    num_classes: int | None = None,
-    missing: str = "raise",
-    pairs: int | None = None,
-    memory: int = MEMORY,
-) -> Layerwise:
-    """`layerwise` for the layers of an extractor, to measure again and again.
-
-    Args:
-        extractor: Of `layers_extractor`.
-        x: As in `layerwise`, and so are all the others.
-        y: Labels.
-        batch_size: Integer.
-        metrics: Tags.
-        train: The training set.
-        mask: Array.
-        ignore_label: Integer.
-        num_classes: Integer, or `None` to take it from the labels.
-        missing: String.
-        pairs: Integer.
-        memory: Integer.
-    """
+        num_classes = num_classes_of(getattr(model, "model", model), head)
+    extractor = layers_extractor(model, layers, head, pooling)
     tags = tags_of(metrics)
     names = _distinct(extractor.names)
     train_means: list[Any] = [None] * len(names)
@@ -209,6 +143,38 @@ def layerwise_of(
         extractor.pooling,
         {one.name: one.class_means for one in found},
     )
+
+
+def layers_extractor(
+    model: keras.Model | FeatureExtractor,
+    layers: Any = None,
+    head: Any = None,
+    pooling: str | None = "average",
+) -> FeatureExtractor:
+    """Returns what computes the features of all layers in one forward pass.
+
+    Args:
+        model: As in `layerwise`, and so are the others.
+        layers: List of layers.
+        head: Layer or name.
+        pooling: String or `None`.
+
+    Raises:
+        ValueError: If an extractor is given that is not of a list of layers.
+    """
+    if isinstance(model, FeatureExtractor):
+        if not model.is_list or layers is not None:
+            raise ValueError(
+                "To measure layers, an extractor must be of a list of them: "
+                "`FeatureExtractor(model, features=[...])`. Received: one of "
+                f"{', '.join(model.names)}, and layers={layers!r}."
+            )
+        return model
+    if layers is None:
+        layers = stages(model, head)
+    elif isinstance(layers, str | keras.Layer):
+        layers = [layers]
+    return FeatureExtractor(model, features=list(layers), pooling=pooling)
 
 
 class Layerwise(dict):

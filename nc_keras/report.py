@@ -14,6 +14,7 @@ import numpy as np
 
 from nc_keras.measuring.class_statistics import ClassStatistics
 from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.extractor import extractor_of
 from nc_keras.measuring.passes import mean_feature
 from nc_keras.measuring.passes import measured
 from nc_keras.measuring.registry import GROUPS
@@ -55,7 +56,7 @@ _NECO = {
 
 
 def report(
-    model: keras.Model,
+    model: keras.Model | FeatureExtractor,
     train: Any,
     test: Any = None,
     *,
@@ -72,6 +73,7 @@ def report(
     neco_dim: int | None = None,
     per_class: bool = False,
     memory: int = MEMORY,
+    class_names: Iterable[str] | None = None,
     print_fn: Callable[[str], Any] = print,
 ) -> Report:
     """Prints how far a model has collapsed, and returns the values.
@@ -81,7 +83,7 @@ def report(
     `nc_keras.measure`, and for NECO if there is no test set.
 
     Args:
-        model: A built `keras.Model` of any kind.
+        model: A built `keras.Model` of any kind, or a `FeatureExtractor`.
         train: The training set: tuple `(x, y)` of arrays, or a dataset as in
             `nc_keras.measure`.
         test: A test set in the same form, or `None`. Its `nc4` and
@@ -108,6 +110,8 @@ def report(
             a class. Defaults to `False`: such metrics are measured only if
             they are among `metrics`, and not printed.
         memory: As in `nc_keras.measure`.
+        class_names: Strings, one per class, for what has one value per class;
+            or `None` for numbers.
         print_fn: Function that is given the table. Defaults to `print`.
 
     Returns:
@@ -148,7 +152,7 @@ def report(
                 "`report(model, (x, y))`, or a dataset of (x, y) batches. "
                 f"Received: {name} of type {type(data).__name__}."
             )
-    extractor = FeatureExtractor(model, head, features, pooling)
+    extractor = extractor_of(model, head, features, pooling)
     run = _Run(
         extractor,
         batch_size,
@@ -160,7 +164,11 @@ def report(
     chosen = _Choice(metrics, test is not None, ood is not None, per_class)
     values = run.measure_all(train, test, ood, chosen, neco_dim)
     result = Report(
-        values, run.heading(), run.notes(), per_class, run.classes()
+        values,
+        run.heading(),
+        run.notes(),
+        per_class,
+        run.classes(class_names),
     )
     print_fn(str(result))
     return result
@@ -413,9 +421,20 @@ class _Run:
         title = f"Neural collapse of {model.name!r}: "
         return [title + ", ".join(parts), ", ".join(sizes)]
 
-    def classes(self) -> dict[str, np.ndarray]:
-        """The classes that have examples."""
-        return {name: np.flatnonzero(self.counts[name]) for name in self.layers}
+    def classes(self, names: Iterable[str] | None) -> dict[str, np.ndarray]:
+        """The classes that have examples, by name if they have names."""
+        found = {
+            name: np.flatnonzero(self.counts[name]) for name in self.layers
+        }
+        if names is None:
+            return found
+        names, count = list(names), len(self.counts["train"])
+        if len(names) != count:
+            raise ValueError(
+                f"`class_names` must be one name per class, {count} in all. "
+                f"Received: {len(names)} names."
+            )
+        return {k: np.array(names)[rows] for k, rows in found.items()}
 
     def notes(self) -> list[str]:
         """Which classes are missing, and what two classes cannot tell."""
@@ -545,5 +564,5 @@ def _class_table(name, values, classes):
         for row in range(len(arrays[part[0]])):
             label = row if classes is None else classes[row]
             cells = "".join(f"{arrays[tag][row]:14.4g}" for tag in part)
-            lines.append(f"{label:8}" + cells)
+            lines.append(str(label)[:8].rjust(8) + cells)
     return lines

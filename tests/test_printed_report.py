@@ -356,3 +356,44 @@ def test_what_two_classes_cannot_tell(rng):
     three = nc_keras.models.MLP((4,), 3, widths=(8,))
     nc_keras.report(three, (x, np.arange(40) % 3), print_fn=texts.append)
     assert "by definition" not in texts[-1]
+
+
+def test_classes_have_names(few_classes):
+    model, data = few_classes
+    names = ["cat", "dog", "a long name"]
+    printed = []
+    nc_keras.report(
+        model,
+        data,
+        per_class=True,
+        class_names=names,
+        print_fn=printed.append,
+    )
+    rows = [line for line in printed[0].splitlines() if "a long n" in line]
+    assert rows and "     cat" in printed[0]
+    with pytest.raises(ValueError, match="3 in all. Received: 2 names"):
+        nc_keras.report(model, data, class_names=names[:2], print_fn=str)
+
+
+def test_an_extractor_stands_for_its_model(few_classes):
+    model, data = few_classes
+    extractor = nc_keras.FeatureExtractor(model)
+    expected = nc_keras.measure(model, *data)
+    assert nc_keras.measure(extractor, *data) == expected
+    found = nc_keras.report(extractor, data, print_fn=str)
+    assert found["train"] == expected
+    layers = nc_keras.FeatureExtractor(
+        model, features=model.layers[-2:-1], pooling="average"
+    )
+    by_layer = nc_keras.layerwise(model, *data, layers=model.layers[-2:-1])
+    assert nc_keras.layerwise(layers, *data) == by_layer
+    with pytest.raises(ValueError, match="knows its head"):
+        nc_keras.measure(extractor, *data, head=model.layers[-1])
+    with pytest.raises(ValueError, match="must be of a list"):
+        nc_keras.layerwise(extractor, *data)
+
+
+@pytest.fixture
+def few_classes(rng):
+    x = rng.normal(size=(30, 4)).astype("float32")
+    return nc_keras.models.MLP((4,), 3, widths=(8,)), (x, np.arange(30) % 3)

@@ -5,7 +5,7 @@ from typing import Any
 from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.layerwise import layers_extractor
-from nc_keras.layerwise import layerwise_of
+from nc_keras.layerwise import layerwise
 from nc_keras.layerwise import num_classes_of
 from nc_keras.layerwise import tags_of
 from nc_keras.measuring.source import MEMORY
@@ -100,7 +100,7 @@ class LayerwiseCollapse(EpochObserver):
             self._extractor = layers_extractor(
                 self.model, self.layers, self.head, self.pooling
             )
-        result = layerwise_of(
+        result = layerwise(
             self._extractor,
             self.x,
             self.y,

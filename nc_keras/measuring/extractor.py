@@ -62,6 +62,7 @@ class FeatureExtractor:
         head: The head, or `None` where `features` needs none.
         names: List of strings, the layers whose features are computed.
         pooling: As above.
+        is_list: Boolean, whether it is of a list of layers.
 
     Raises:
         ValueError: If the model is not built, no head can be found, it is
@@ -99,7 +100,7 @@ class FeatureExtractor:
             )
         self.model = model
         self.pooling = pooling
-        self._is_list = isinstance(features, list | tuple)
+        self.is_list = isinstance(features, list | tuple)
         self._is_given = head is not None or features is None
         self._width = None
         if self._is_given:
@@ -197,7 +198,7 @@ class FeatureExtractor:
         Raises:
             ValueError: As `__call__`.
         """
-        if self._is_list:
+        if self.is_list:
             raise ValueError(
                 "A list of layers has a list of features a batch. Use "
                 "`layer_batches`, or pass a single layer as `features`. "
@@ -309,7 +310,7 @@ class FeatureExtractor:
 
     def _validate_width(self, width):
         self._width = width
-        if not self._is_given or self._is_list:
+        if not self._is_given or self.is_list:
             return
         expected = self._head.width
         if width != expected:
@@ -381,3 +382,33 @@ def _kept(labels, shape, mask, ignore_label):
         counts = labels != ignore_label
         keep = counts if keep is None else keep & counts
     return keep
+
+
+def extractor_of(
+    model: keras.Model | FeatureExtractor,
+    head: Any = None,
+    features: Any = None,
+    pooling: str | None = None,
+) -> FeatureExtractor:
+    """Returns the extractor of a model, or the one that stands for it.
+
+    Args:
+        model: A built `keras.Model`, or a `FeatureExtractor`, which is then
+            compiled once for several measurements.
+        head: As in `FeatureExtractor`, and so are the others.
+        features: Layer, function or list.
+        pooling: String or `None`.
+
+    Raises:
+        ValueError: If an extractor comes with what it knows already.
+    """
+    if not isinstance(model, FeatureExtractor):
+        return FeatureExtractor(model, head, features, pooling)
+    given = {"head": head, "features": features, "pooling": pooling}
+    known = [name for name, value in given.items() if value is not None]
+    if known:
+        raise ValueError(
+            "A `FeatureExtractor` knows its head, features and pooling: say "
+            f"them there. Received: an extractor, and {', '.join(known)}."
+        )
+    return model

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 
 from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.extractor import extractor_of
 from nc_keras.measuring.pairs import validate_sample
 from nc_keras.measuring.passes import Measurement
 from nc_keras.measuring.passes import mean_feature
@@ -16,7 +17,7 @@ from nc_keras.processes import all_gather
 
 
 def measure(
-    model: keras.Model,
+    model: keras.Model | FeatureExtractor,
     x: Any,
     y: Any = None,
     *,
@@ -46,11 +47,12 @@ def measure(
     The model, its random numbers and the state of a training are left as
     they were, also by a measurement that is interrupted.
 
-    To measure again and again, use `nc_keras.callbacks.NeuralCollapse`, which
-    compiles the forward pass once.
+    To measure again and again, pass a `nc_keras.FeatureExtractor` in place of
+    the model, which compiles the forward pass once; in training, use
+    `nc_keras.callbacks.NeuralCollapse`.
 
     Args:
-        model: A built `keras.Model` of any kind.
+        model: A built `keras.Model` of any kind, or a `FeatureExtractor`.
         x: Array (or structure of arrays) of examples; or, when `y` is `None`,
             a `tf.data.Dataset`, `keras.utils.PyDataset`, torch `DataLoader`
             or other finite iterable of `(x, y)` or `(x, y, weight)` batches.
@@ -94,7 +96,7 @@ def measure(
     True
     """
     validate_sample(pairs)
-    extractor = FeatureExtractor(model, head, features, pooling)
+    extractor = extractor_of(model, head, features, pooling)
     head_weights = extractor.kernel, extractor.bias
     measurement = measurement_of(
         extractor,

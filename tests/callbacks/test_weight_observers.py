@@ -200,8 +200,8 @@ def test_curves_are_written_and_go_on(few, tmp_path):
     model = network()
     callbacks = [
         WeightSpectrum(tmp_path),
-        NormalizedMargins(x, y, tmp_path),
-        LayerwiseCollapse(x, y, tmp_path, epochs=1),
+        NormalizedMargins(x, y, log_dir=tmp_path),
+        LayerwiseCollapse(x, y, log_dir=tmp_path),
         NCTensorBoard(tmp_path, x, y),
     ]
     checkpoint = nc_keras.callbacks.Checkpoint(tmp_path / "c", callbacks)
