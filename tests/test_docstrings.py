@@ -25,7 +25,11 @@ if keras.backend.backend() == "jax":
     LARGE = {f"nc_keras.models.{n}" for n in ("resnet", "vgg", "densenet")}
     MODULES = [name for name in MODULES if name not in LARGE]
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if "```python" in page.read_text()
+]
 # Of the modules that name no `__all__`.
 _PUBLIC = {
     "nc_keras.geometry": ["simplex_etf", "cosines"],
@@ -79,7 +83,6 @@ def test_public_docstrings_have_arguments_and_an_example(value):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_of_the_pages(page, digits, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    assert blocks
     monkeypatch.chdir(tmp_path)
     x, y = digits
     names = {

@@ -143,21 +143,24 @@ RESULTS = {
         Result("bounds", "recipes.studies.bounds", ("bounds",), "figure.png"),
         Result(
             "bench_forward",
-            "tools.bench_measure forward",
+            "tools.bench_measure forward --networks conv_net mlp "
+            "--images 10000",
             (),
             backend="tensorflow",
         ),
         Result(
             "bench_forward_jax",
-            "tools.bench_measure forward --networks conv_net mlp",
+            "tools.bench_measure forward --networks conv_net mlp "
+            "--images 10000",
             (),
         ),
         Result(
             "bench_classes",
-            "tools.bench_measure classes --peer runs/neural-collapse",
+            "tools.bench_measure classes --classes 100 1000 10000 "
+            "--peer runs/neural-collapse",
             (),
         ),
-        Result("bench_train", "tools.bench_train", ()),
+        Result("bench_train", "tools.bench_train --networks mlp conv_net", ()),
     )
 }
 
