@@ -14,6 +14,7 @@ from typing import Annotated
 import tyro
 
 from nc_keras.experiments.console.plain import plain
+from nc_keras.experiments.console.program import program
 from nc_keras.experiments.results import plots
 from nc_keras.experiments.results import summary
 from nc_keras.experiments.results.page import write_report
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: The options; by default those of the command line.
     """
     folder = tyro.cli(
-        Options, prog="recipes.report", description=__doc__, args=arguments
+        Options, prog=" ".join(program()), description=__doc__, args=arguments
     ).folder
     try:
         path = folder / "results.json"

@@ -22,6 +22,7 @@ from rich.live import Live
 
 from nc_keras.experiments.console.consoles import console
 from nc_keras.experiments.console.plain import plain
+from nc_keras.experiments.console.program import program
 from nc_keras.experiments.watching.page import write_page
 from nc_keras.experiments.watching.screen import screen
 from nc_keras.experiments.watching.states import Watch
@@ -128,7 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         options = tyro.cli(
-            Options, prog="recipes.watch", description=__doc__, args=arguments
+            Options,
+            prog=" ".join(program()),
+            description=__doc__,
+            args=arguments,
         )
         watch(options)
     except (OSError, ValueError) as error:

@@ -163,16 +163,16 @@ def test_what_differs_from_the_protocol_is_told():
         mnist, fraction=0.1, batch_size=32, learning_rate=0.1
     ).settled(mnist)
     data = datasets.load("digits")
-    record = record.build_record(changed, data, [], False)
-    text = " ".join(summary.notices(record))
+    found = record.build_record(changed, data, [], False)
+    text = " ".join(summary.notices(found))
     assert "Scaled down: 35 epochs a run instead of the 350" in text
     assert "batch_size 32 (128), learning_rate 0.1" in text
-    record = record.build_record(mnist, data, [], False)
-    assert summary.notices(record) == []
+    found = record.build_record(mnist, data, [], False)
+    assert summary.notices(found) == []
     digits = settings_of("digits")
     scaled = dataclasses.replace(digits, fraction=0.1).settled(digits)
-    record = record.build_record(scaled, data, [], False)
-    (text,) = summary.notices(record)
+    found = record.build_record(scaled, data, [], False)
+    (text,) = summary.notices(found)
     assert "20 epochs a run instead of the 200 of the recipe" in text
 
 

@@ -7,6 +7,7 @@ import keras
 import tyro
 
 from nc_keras.experiments.command.comparison import run
+from nc_keras.experiments.console.program import program
 from nc_keras.experiments.console.quiet import silenced
 from nc_keras.experiments.options.settings import Settings
 
@@ -27,7 +28,7 @@ def parse(
     """
     return tyro.cli(
         Settings,
-        prog=prog,
+        prog=prog or " ".join(program()),
         default=default,
         description=description,
         args=arguments,

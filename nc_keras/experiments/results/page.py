@@ -103,7 +103,7 @@ def render(record: Mapping[str, Any], folder: pathlib.Path) -> str:
         colors=plots.COLORS,
         grid=plots.GRID,
         tables=[
-            (loss, list(heads), summary.table(heads))
+            (loss, list(heads), summary.table(heads, record.get("metrics")))
             for loss, heads in losses.items()
         ],
         plots=drawn,
@@ -123,7 +123,7 @@ def _plots(record: Mapping[str, Any]) -> tuple[list[_Plot], list[str]]:
     """The figures, and the headings of those that there are no values of."""
     figures = plots.plot_figures(record)
     drawn, missing = [], []
-    for panel in plots.PANELS:
+    for panel in plots.panels_of(record):
         if panel.name in figures:
             figure = figures[panel.name]
             drawn.append(
@@ -284,7 +284,8 @@ def _command(record: Mapping[str, Any]) -> str:
     words = ["python", "-m", f"recipes.{settings.pop('dataset', '<recipe>')}"]
     for name, value in settings.items():
         option = name.replace("_", "-")
-        if name in _WHERE_TO_WRITE or value is None:
+        # A space is in what names an object of the recipe's own.
+        if name in _WHERE_TO_WRITE or value is None or " " in name:
             continue
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")

@@ -41,7 +41,8 @@ INK, GRID = "#1a1b1c", "#c4c5c6"
 
 _MARKERS = "os^Dv*X"
 _MEANS, _WEIGHTS = "class means", "head's weights"
-_STYLES = {_MEANS: "-", _WEIGHTS: "--"}
+_TRAIN, _TEST = "training data", "test data"
+_STYLES = {_MEANS: "-", _WEIGHTS: "--", _TRAIN: "-", _TEST: "--"}
 _MOST_POINTS = 60
 STYLE = {
     "font.size": 9,
@@ -70,7 +71,7 @@ class Panel:
         label: String, its vertical axis.
         caption: String, the formula and where it comes from.
         lines: For each part, "" if there is one, the key in the record.
-        scale: String, "linear" or "log".
+        scale: String, "linear" from zero on, "log" or "free".
         transform: Function of a value of the record.
     """
 
@@ -196,6 +197,27 @@ PANELS = (
 )
 
 
+def panels_of(record: Mapping[str, Any]) -> tuple[Panel, ...]:
+    """The papers' figures, and one for each metric of the user's own.
+
+    Args:
+        record: The content of a comparison's `results.json`.
+    """
+    return *PANELS, *(
+        Panel(
+            f"metric_{number}",
+            "",
+            tag,
+            tag,
+            f"The metric {tag}, of training and test data, which was asked "
+            "for beside the papers'.",
+            {_TRAIN: tag, _TEST: f"val_{tag}"},
+            "free",
+        )
+        for number, tag in enumerate(record.get("metrics") or ())
+    )
+
+
 def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
     """Draws each of the papers' figures, a column a loss.
 
@@ -203,14 +225,14 @@ def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
         record: The content of a comparison's `results.json`.
 
     Returns:
-        For the name of each of `PANELS` that the record has values for, a
+        For the name of each of `panels_of` that the record has values for, a
         figure. What belongs to one head has the gid `"head:<head>"`.
     """
     losses = by_loss(record)
     colors = _colors(losses)
     figures = {}
     with matplotlib.rc_context(STYLE):
-        for panel in PANELS:
+        for panel in panels_of(record):
             if not _has_values(panel, losses):
                 continue
             parts = [{part: key} for part, key in panel.lines.items()]
@@ -223,7 +245,7 @@ def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
                 (part,) = lines
                 row[0].set_ylabel(f"{panel.label}\n{part}".strip())
             _name_columns(axes, losses)
-            _legend(figure, colors, losses, styles=False)
+            _legend(figure, colors, losses)
             figures[panel.name] = figure
     return figures
 
@@ -277,7 +299,9 @@ def curve(
 def _overview(record):
     losses = by_loss(record)
     colors = _colors(losses)
-    panels = [panel for panel in PANELS if _has_values(panel, losses)]
+    panels = [
+        panel for panel in panels_of(record) if _has_values(panel, losses)
+    ]
     if not panels:
         return _without_values(record)
     # Of one loss, three panels a row; of several, a column each.
@@ -306,7 +330,8 @@ def _overview(record):
             for axis, loss in zip(axes[0], losses, strict=True):
                 axis.set_title(loss, loc="right", weight="bold")
         figure.suptitle(record["title"])
-        _legend(figure, colors, losses, styles=True)
+        parts = [part for one in panels for part in one.lines if part]
+        _legend(figure, colors, losses, dict.fromkeys(parts))
     return figure
 
 
@@ -336,10 +361,12 @@ def _name_columns(axes, losses):
 def _colors(losses):
     """For each head, its colour and marker, the same in every panel."""
     heads = dict.fromkeys(head for groups in losses.values() for head in groups)
-    return {
-        head: (COLORS[i % len(COLORS)], _MARKERS[i % len(_MARKERS)])
-        for i, head in enumerate(heads)
-    }
+    return {head: look(number) for number, head in enumerate(heads)}
+
+
+def look(number: int) -> tuple[str, str]:
+    """The colour and the marker of a head, by its place."""
+    return COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
 
 
 def _has_values(panel, losses):
@@ -421,7 +448,7 @@ def _scale(axis, panel, curves):
         high = max(v for c in curves for v in c.high)
         margin = 0.06 * (high - min(late)) or 0.5
         axis.set_ylim(min(late) - margin, min(high + margin, 100.5))
-    else:
+    elif panel.scale != "free":
         axis.set_ylim(bottom=0)
 
 
@@ -435,15 +462,14 @@ def _zero_scale(panel, curves):
     return {"linthresh": decade, "linscale": 0.4}
 
 
-def _legend(figure, colors, losses, styles):
+def _legend(figure, colors, losses, parts=()):
     entries = {
         head: Line2D([], [], color=color, marker=marker, ms=4)
         for head, (color, marker) in colors.items()
     }
     marks = {}
-    if styles:
-        for part, style in _STYLES.items():
-            marks[part] = Line2D([], [], color=INK, ls=style, lw=1.2)
+    for part in parts:
+        marks[part] = Line2D([], [], color=INK, ls=_STYLES[part], lw=1.2)
     marks["zero training error"] = Line2D([], [], color=INK, ls=":", lw=1.2)
     if any(len(g.runs) > 1 for gs in losses.values() for g in gs.values()):
         marks["smallest to largest seed"] = Patch(color=INK, alpha=0.18, lw=0)

@@ -235,14 +235,26 @@ def format_statistic(
 
 
 def table(
-    heads: Mapping[str, Group], plus_minus: str = " ± "
+    heads: Mapping[str, Group],
+    metrics: Iterable[str] | None = None,
+    plus_minus: str = " ± ",
 ) -> list[tuple[str, list[Cell]]]:
     """The rows of the table of one loss, a cell for each head.
 
     Quantities that no run of the loss has are left out.
+
+    Args:
+        heads: The runs of each head.
+        metrics: The tags of more metrics than the usual ones.
+        plus_minus: What is between a mean and its spread.
     """
+    more = [
+        Quantity(f"{tag}, {data}", prefix + tag, "number", (ZERO, END))
+        for tag in metrics or ()
+        for data, prefix in (("train", ""), ("test", "val_"))
+    ]
     rows = [("seeds", [_seeds(group) for group in heads.values()])]
-    for quantity in QUANTITIES:
+    for quantity in (*QUANTITIES, *more):
         cells = [_cell(g, quantity, plus_minus) for g in heads.values()]
         if any(set(cell.values) != {"–"} for cell in cells):
             rows.append((quantity.label, cells))
@@ -274,7 +286,7 @@ def print_summary(
             drawn.add_column(Text(plain(head)), justify="right", no_wrap=True)
         # What is left for a cell beside the label, the columns 3 apart.
         room = (console.width - _LABEL_WIDTH) // len(heads) - 3
-        for label, cells in table(heads, plus_minus="±"):
+        for label, cells in table(heads, record.get("metrics"), "±"):
             stack = any(len(_inline(cell)) > room for cell in cells)
             drawn.add_row(label, *(_plain(cell, stack) for cell in cells))
         console.print(drawn, "")
@@ -289,7 +301,7 @@ def markdown_summary(record: Mapping[str, Any]) -> str:
         lines = [plain(f"#### {record['title']}, {loss}"), ""]
         lines.append(_markdown_row(f"{_zero(record)} → at the end", heads))
         lines.append(_markdown_row("---", ["---:"] * len(heads)))
-        for label, cells in table(heads):
+        for label, cells in table(heads, record.get("metrics")):
             lines.append(_markdown_row(label, map(_inline, cells)))
         parts.append("\n".join(lines))
     sentences = notices(record) + findings(record)

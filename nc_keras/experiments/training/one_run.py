@@ -18,6 +18,7 @@ from nc_keras.experiments import locks
 from nc_keras.experiments.datasets import Dataset
 from nc_keras.experiments.datasets import ImageStream
 from nc_keras.experiments.datasets import devices
+from nc_keras.experiments.options.own import name_of
 from nc_keras.experiments.options.settings import Run
 from nc_keras.experiments.options.settings import Settings
 from nc_keras.experiments.results.record import fixed
@@ -26,6 +27,7 @@ from nc_keras.experiments.results.record import write_run
 from nc_keras.experiments.training.networks import build_model
 from nc_keras.experiments.training.progress import EpochProgress
 from nc_keras.experiments.training.robustness import Robustness
+from nc_keras.metrics import METRICS
 from nc_keras.processes import is_first_process
 from nc_keras.writers.files import replace_atomically
 
@@ -121,10 +123,13 @@ class Training:
         ]
         if settings.deepfool:
             lasting.append(Robustness(self.folder, dataset, settings.deepfool))
+        own = own_callbacks(settings, run, self.folder)
+        lasting += [one for one in own if can_be_kept(one)]
+        passing = [one for one in own if one not in lasting]
         self.checkpoint = nc_keras.callbacks.Checkpoint(
             self.folder / "checkpoints",
             lasting,
-            dataclasses.asdict(run) | fixed(settings, dataset),
+            dataclasses.asdict(run) | fixed(settings, dataset, run),
         )
         self.callbacks = [
             keras.callbacks.LearningRateScheduler(
@@ -132,6 +137,7 @@ class Training:
             ),
             self.finite,
             *lasting,
+            *passing,
             *callbacks,
             self.checkpoint,
         ]
@@ -227,11 +233,85 @@ def compiled_model(
             settings.momentum,
             settings.weight_decay,
         ),
-        loss=LOSSES[run.loss](dataset.num_classes),
+        loss=build_loss(settings, run.loss, dataset.num_classes),
         metrics=["accuracy"],
         steps_per_execution=settings.steps_per_execution,
     )
     return model
+
+
+def build_loss(
+    settings: Settings, loss: str, num_classes: int
+) -> keras.losses.Loss:
+    """Returns a loss of the recipe's.
+
+    Args:
+        settings: The settings of the recipe.
+        loss: One of its losses.
+        num_classes: Integer.
+
+    Raises:
+        ValueError: If the recipe's own one is none.
+    """
+    own = settings.meant("losses", loss)
+    if isinstance(own, str):
+        return LOSSES[own](num_classes)
+    made = own
+    if isinstance(own, type) and issubclass(own, keras.losses.Loss):
+        made = own()
+    elif not isinstance(own, keras.losses.Loss):
+        made = own(num_classes)
+    if not isinstance(made, keras.losses.Loss):
+        raise ValueError(
+            f"The loss {loss!r} must be a keras.losses.Loss, or a function of "
+            "the number of classes that returns one. "
+            f"Received: {type(made).__name__} from {name_of(own)}."
+        )
+    return made
+
+
+def own_callbacks(
+    settings: Settings, run: Run, folder: pathlib.Path
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of the recipe's own, for one run.
+
+    Raises:
+        ValueError: If one of them is none.
+    """
+    made = []
+    for name in settings.callbacks:
+        own = settings.meant("callbacks", name)
+        if not isinstance(own, keras.callbacks.Callback):
+            own = own(run, folder)
+        if not isinstance(own, keras.callbacks.Callback):
+            raise ValueError(
+                f"The callback {name!r} must be a keras.callbacks.Callback, "
+                "or a function of the run and its folder that returns one. "
+                f"Received: {type(own).__name__}."
+            )
+        made.append(own)
+    return made
+
+
+def measured_tags(settings: Settings) -> list[str] | None:
+    """The tags of what is measured, or `None` for those by default."""
+    if not settings.metrics:
+        return None
+    by_default = [
+        tag
+        for tag, one in METRICS.items()
+        if one.default and not one.per_class and "ood" not in one.needs
+    ]
+    return list(dict.fromkeys([*by_default, *settings.metrics]))
+
+
+def can_be_kept(callback: keras.callbacks.Callback) -> bool:
+    """Whether a checkpoint can keep the state of a callback."""
+    try:
+        nc_keras.callbacks.Checkpoint("unused", [callback])
+    except TypeError:
+        return False
+    return True
 
 
 def panels(
@@ -254,6 +334,7 @@ def panels(
         epochs=settings.measured_epochs,
         threshold=settings.threshold,
         across_processes=shared,
+        metrics=measured_tags(settings),
         hparams={"batch_size": settings.batch_size, "seed": run.seed},
     )
 

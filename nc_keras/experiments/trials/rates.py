@@ -25,14 +25,13 @@ from rich.text import Text
 from nc_keras.experiments.console.consoles import console
 from nc_keras.experiments.datasets import Dataset
 from nc_keras.experiments.datasets import ImageStream
-from nc_keras.experiments.options.settings import ALL_HEADS
-from nc_keras.experiments.options.settings import LOSSES
 from nc_keras.experiments.options.settings import Run
 from nc_keras.experiments.options.settings import Settings
 from nc_keras.experiments.results import plots
 from nc_keras.experiments.results.record import claim_folder
 from nc_keras.experiments.results.record import command
 from nc_keras.experiments.results.record import machine
+from nc_keras.experiments.results.record import place
 from nc_keras.experiments.results.record import read_run
 from nc_keras.experiments.results.record import write_json
 from nc_keras.experiments.results.summary import END
@@ -187,7 +186,11 @@ def points(
         members.setdefault(key, {})[run.seed] = trial
     order = sorted(
         members,
-        key=lambda key: (LOSSES.index(key[0]), ALL_HEADS.index(key[1]), key[2]),
+        key=lambda key: (
+            place(key[0], settings.all_losses),
+            place(key[1], settings.all_heads),
+            key[2],
+        ),
     )
     return [
         _point(
@@ -338,7 +341,7 @@ def plot(
         )
         for (upper, lower), loss in zip(axes.T, losses, strict=True):
             for number, head in enumerate(heads):
-                look = plots.COLORS[number], plots._MARKERS[number]
+                look = plots.look(number)
                 line = [p for p in points if p.key == (loss, head)]
                 _draw(upper, line, _test_accuracy, look, "-")
                 _draw(upper, line, _train_accuracy, look, "--")
