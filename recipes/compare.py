@@ -20,6 +20,7 @@ import shlex
 import sys
 
 from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.names import nearest
 from nc_keras.experiments.console.program import program
 from nc_keras.experiments.options.own import module_of
@@ -112,12 +113,12 @@ def compare(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.exit(f"{__doc__}\nRecipes: {', '.join(RECIPES)}")
     name, *options = arguments
-    try:
-        settings = settings_of(name)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    prog = shlex.join([*program(), name])
-    main(settings, __doc__, options, prog=prog)
+
+    def work():
+        prog = shlex.join([*program(), name])
+        main(settings_of(name), __doc__, options, prog=prog)
+
+    run_command(work)
 
 
 if __name__ == "__main__":

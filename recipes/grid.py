@@ -26,6 +26,7 @@ from rich.table import Table
 
 from nc_keras.experiments.command import cli
 from nc_keras.experiments.console.consoles import console
+from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.program import program
 from nc_keras.experiments.datasets.loading import prepare
 from nc_keras.experiments.options.cluster import Cluster
@@ -98,7 +99,8 @@ def grid(arguments: Sequence[str]) -> None:
     Args:
         arguments: The options.
     """
-    try:
+
+    def work():
         asked, options = tyro.cli(
             Grid,
             prog=" ".join(program()),
@@ -111,10 +113,9 @@ def grid(arguments: Sequence[str]) -> None:
                 raise ValueError(
                     f"A grid has `--{option}s`. Received: {' '.join(options)}."
                 )
-        pairs = asked.pairs(options)
-        sys.exit(run(asked, pairs))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        return run(asked, asked.pairs(options))
+
+    run_command(work)
 
 
 def run(asked: Grid, pairs: Mapping[str, Settings]) -> int:

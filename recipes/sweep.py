@@ -31,6 +31,7 @@ import numpy as np
 import tyro
 from keras.backend import backend
 
+from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.program import program
 from nc_keras.experiments.datasets.loading import prepare
 from nc_keras.experiments.options.cluster import Cluster
@@ -127,11 +128,7 @@ def sweep(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.exit(f"{__doc__}\nRecipes: {', '.join(RECIPES)}")
     name, *options = arguments
-    try:
-        recipe, asked = parse(name, options)
-        sys.exit(run(name, recipe, asked))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    run_command(lambda: run(name, *parse(name, options)))
 
 
 def run(name: str, recipe: Settings, asked: Sweep) -> int:

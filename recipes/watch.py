@@ -21,6 +21,7 @@ import tyro
 from rich.live import Live
 
 from nc_keras.experiments.console.consoles import console
+from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.plain import plain
 from nc_keras.experiments.console.program import program
 from nc_keras.experiments.watching.page import write_page
@@ -127,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Sequence of strings, the options; by default those of the
             command line.
     """
-    try:
+
+    def work():
         options = tyro.cli(
             Options,
             prog=" ".join(program()),
@@ -135,8 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args=arguments,
         )
         watch(options)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+
+    run_command(work)
 
 
 if __name__ == "__main__":

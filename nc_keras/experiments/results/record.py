@@ -19,6 +19,7 @@ from nc_keras.experiments.datasets import Dataset
 from nc_keras.experiments.datasets import ImageStream
 from nc_keras.experiments.options.settings import Run
 from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.results.identity import require_same
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.json_lines import read_json_lines
 
@@ -53,18 +54,7 @@ def claim_folder(settings: Settings, dataset: Dataset | ImageStream) -> None:
     kept = {}
     if path.exists() and any(settings.folder.glob("*/metrics.jsonl")):
         theirs = _read_json(path)
-        different = [
-            f"{key} is {theirs[key]} there and {mine[key]} here"
-            for key in sorted(mine.keys() & theirs.keys())
-            if key not in _FREE and mine[key] != theirs[key]
-        ]
-        if different:
-            raise ValueError(
-                f"{settings.folder} has runs of other settings, which would "
-                f"be mixed: {', '.join(different)}. Choose another folder "
-                "with --output, or delete that one. "
-                f"Received: output={settings.folder}."
-            )
+        require_same(settings.folder, theirs, mine, _FREE)
         # Heads and losses of its own that the runs there have.
         kept = {name: theirs[name] for name in theirs if " " in name}
     write_json(path, kept | mine)
