@@ -16,7 +16,7 @@ from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.plain import plain
 from nc_keras.experiments.console.program import program
 from nc_keras.experiments.results import plots
-from nc_keras.experiments.results import summary
+from nc_keras.experiments.results import tables
 from nc_keras.experiments.results.page import write_report
 from nc_keras.experiments.results.reading import read_record
 
@@ -50,7 +50,7 @@ def report(options: Options) -> None:
     record = read_record(path)
     write_report(options.folder / "report.html", record)
     plots.plot_comparison(options.folder / "curves.png", record)
-    print(summary.markdown_summary(record))
+    print(tables.markdown_summary(record))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -38,6 +38,7 @@ from nc_keras.experiments.options.cluster import Cluster
 from nc_keras.experiments.options.protocol import LEARNING_RATES
 from nc_keras.experiments.options.settings import Settings
 from nc_keras.experiments.trials import rates
+from nc_keras.experiments.trials import sweep_report
 from nc_keras.experiments.trials.pool import only_one_here
 from nc_keras.experiments.trials.pool import run_trials
 from nc_keras.writers.files import writable_directory
@@ -159,7 +160,9 @@ def run(name: str, recipe: Settings, asked: Sweep) -> int:
             + best_command(name, recipe, given, point, folder)
             for point in rates.best_points(points)
         }
-        rates.report(folder, settings, points, commands, outcome.interrupted)
+        sweep_report.report(
+            folder, settings, points, commands, outcome.interrupted
+        )
     return 130 if outcome.interrupted else int(not commands)
 
 

@@ -18,8 +18,8 @@ from nc_keras.experiments import Settings
 from nc_keras.experiments.datasets.loading import prepare
 from nc_keras.experiments.options import own
 from nc_keras.experiments.options.settings import Run
+from nc_keras.experiments.training.losses import build_loss
 from nc_keras.experiments.training.networks import build_model
-from nc_keras.experiments.training.one_run import build_loss
 from nc_keras.experiments.training.one_run import own_callbacks
 from recipes.compare import settings_of
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nc_keras.experiments.console.names import nearest
+from nc_keras.metrics import METRICS
 
 # Of each kind, the objects by their names; and the `module:name` of those
 # that a command line named so.
@@ -157,6 +158,57 @@ def identity(value: Any) -> str:
         parts.append(_plain(value.get_config()))
     module = _module(code).rpartition(".")[2]
     return f"{module}.{code.__qualname__} {_digest(parts)}"
+
+
+def named_data(data: Any) -> Any:
+    """Returns data with a name, which is part of the folder's.
+
+    Args:
+        data: A name, a path, which has a `/`, or an object.
+    """
+    if isinstance(data, str) and "/" in data and ":" not in data:
+        data = pathlib.Path(data)
+    if isinstance(data, pathlib.Path):
+        name = re.sub(r"[^\w.+-]+", "_", data.resolve().name, flags=re.ASCII)
+        return {name.lstrip(".+-") or "images": data.absolute()}
+    is_named = isinstance(data, str | dict) or name_of(data) != (
+        type(data).__name__
+    )
+    return data if is_named else {"own": data}
+
+
+def by_tag(metrics: Any) -> dict[str, Any]:
+    """Returns metrics by their tags.
+
+    Args:
+        metrics: Tags, functions that are metrics, or `module:name` of some.
+
+    Raises:
+        ValueError: If one of them is no metric.
+    """
+    if isinstance(metrics, str) or callable(metrics):
+        metrics = (metrics,)
+    found = {}
+    for one in metrics:
+        is_reference = isinstance(one, str) and ":" in one
+        function = imported(one) if is_reference else one
+        tags = [
+            tag
+            for tag, known in METRICS.items()
+            if function in (tag, known.function)
+        ]
+        if not tags:
+            raise ValueError(
+                "`metrics` are tags, or functions that `nc_keras.metrics."
+                "metric` made metrics of. "
+                + nearest(
+                    "A tag",
+                    one if isinstance(one, str) else name_of(one),
+                    METRICS,
+                )
+            )
+        found[tags[0]] = one
+    return found
 
 
 def _pairs(given):

@@ -8,12 +8,11 @@ from typing import Literal
 
 import tyro
 
-from nc_keras.experiments.console.names import nearest
 from nc_keras.experiments.options.own import REFERENCES
 from nc_keras.experiments.options.own import Own
+from nc_keras.experiments.options.own import by_tag
 from nc_keras.experiments.options.own import identity
-from nc_keras.experiments.options.own import imported
-from nc_keras.experiments.options.own import name_of
+from nc_keras.experiments.options.own import named_data
 from nc_keras.experiments.options.own import take_in
 from nc_keras.experiments.options.protocol import DEFAULT_RATES
 from nc_keras.experiments.options.protocol import Fact
@@ -21,7 +20,6 @@ from nc_keras.experiments.options.protocol import Protocol
 from nc_keras.experiments.options.protocol import Status
 from nc_keras.experiments.options.remainder import Remainder
 from nc_keras.experiments.options.schedule import stepped_rate
-from nc_keras.metrics import METRICS
 
 FAMILIES = {
     "resnet": (18, 34, 50, 101, 152),
@@ -262,8 +260,8 @@ class Settings:
         """Leaves the names in the fields, and puts the objects into `own`."""
         own = self.own
         given = {kind: getattr(self, kind) for kind in _OWN}
-        given["dataset"] = _named_data(given["dataset"])
-        given["metrics"] = _by_tag(given["metrics"])
+        given["dataset"] = named_data(given["dataset"])
+        given["metrics"] = by_tag(given["metrics"])
         for kind, known in _OWN.items():
             names, own = take_in(kind, given[kind], known, own)
             if kind in ("heads", "losses") and not names:
@@ -426,43 +424,3 @@ def depth_of(network: str) -> tuple[str, int | None]:
     """Splits the name of a network: `resnet18` into `resnet` and 18."""
     family, depth = re.fullmatch(r"([a-z_]+)(\d*)", network).groups()
     return family, int(depth) if depth else None
-
-
-def _named_data(data):
-    """Data with a name, which is part of the folder's."""
-    if isinstance(data, str) and "/" in data and ":" not in data:
-        data = pathlib.Path(data)
-    if isinstance(data, pathlib.Path):
-        name = re.sub(r"[^\w.+-]+", "_", data.resolve().name, flags=re.ASCII)
-        return {name.lstrip(".+-") or "images": data.absolute()}
-    is_named = isinstance(data, str | dict) or name_of(data) != (
-        type(data).__name__
-    )
-    return data if is_named else {"own": data}
-
-
-def _by_tag(metrics):
-    """Metrics by their tags: functions, references to some, or tags."""
-    if isinstance(metrics, str) or callable(metrics):
-        metrics = (metrics,)
-    found = {}
-    for one in metrics:
-        is_reference = isinstance(one, str) and ":" in one
-        function = imported(one) if is_reference else one
-        tags = [
-            tag
-            for tag, known in METRICS.items()
-            if function in (tag, known.function)
-        ]
-        if not tags:
-            raise ValueError(
-                "`metrics` are tags, or functions that `nc_keras.metrics."
-                "metric` made metrics of. "
-                + nearest(
-                    "A tag",
-                    one if isinstance(one, str) else name_of(one),
-                    METRICS,
-                )
-            )
-        found[tags[0]] = one
-    return found

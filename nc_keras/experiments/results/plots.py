@@ -5,12 +5,9 @@ band goes from the smallest to the largest of them, and a dotted upright line
 marks where the training error had vanished, on average over the seeds.
 """
 
-import dataclasses
 import io
 import math
 import pathlib
-from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,9 +18,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
-from nc_keras.experiments.results.summary import Group
+from nc_keras.experiments.results.curves import Curve
+from nc_keras.experiments.results.curves import curve
+from nc_keras.experiments.results.panels import MEANS
+from nc_keras.experiments.results.panels import TEST
+from nc_keras.experiments.results.panels import TRAIN
+from nc_keras.experiments.results.panels import WEIGHTS
+from nc_keras.experiments.results.panels import panels_of
 from nc_keras.experiments.results.summary import by_loss
-from nc_keras.experiments.results.summary import robustness
 from nc_keras.writers.files import replace_atomically
 
 # Okabe and Ito's colours for every kind of sight, less the pale yellow; each
@@ -40,10 +42,7 @@ COLORS = (
 INK, GRID = "#1a1b1c", "#c4c5c6"
 
 _MARKERS = "os^Dv*X"
-_MEANS, _WEIGHTS = "class means", "head's weights"
-_TRAIN, _TEST = "training data", "test data"
-_STYLES = {_MEANS: "-", _WEIGHTS: "--", _TRAIN: "-", _TEST: "--"}
-_MOST_POINTS = 60
+_STYLES = {MEANS: "-", WEIGHTS: "--", TRAIN: "-", TEST: "--"}
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -58,164 +57,6 @@ STYLE = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """One of the papers' figures.
-
-    Attributes:
-        name: String, its key in `plot_figures`.
-        figure: String, its number in the paper; empty if it has none.
-        title: String, what it shows.
-        label: String, its vertical axis.
-        caption: String, the formula and where it comes from.
-        lines: For each part, "" if there is one, the key in the record.
-        scale: String, "linear" from zero on, "log" or "free".
-        transform: Function of a value of the record.
-    """
-
-    name: str
-    figure: str
-    title: str
-    label: str
-    caption: str
-    lines: Mapping[str, str]
-    scale: str = "linear"
-    transform: Callable[[float], float] = lambda value: value
-
-    @property
-    def heading(self) -> str:
-        """Number and title."""
-        return f"{self.figure}  {self.title}".strip()
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """Mean, smallest and largest value over the seeds at each epoch."""
-
-    epochs: list[int]
-    mean: list[float]
-    low: list[float]
-    high: list[float]
-
-
-def _both(name):
-    return {_MEANS: f"nc2_{name}_means", _WEIGHTS: f"nc2_{name}_weights"}
-
-
-PANELS = (
-    Panel(
-        "training_error",
-        "",
-        "Training error",
-        "training error, %",
-        "Share of the training images that the network gets wrong in "
-        "inference mode. The terminal phase begins where it vanishes.",
-        {"": "nc_accuracy"},
-        "log",
-        lambda accuracy: 100 * (1 - accuracy),
-    ),
-    Panel(
-        "test_accuracy",
-        "",
-        "Test accuracy",
-        "test accuracy, %",
-        "Share of the test images that the network gets right; Papyan et al. "
-        "2020 tabulate it at zero training error and at the end, in Table 1. "
-        "The axis begins at the smallest value of the second half of the "
-        "measurements.",
-        {"": "val_nc_accuracy"},
-        transform=lambda accuracy: 100 * accuracy,
-    ),
-    Panel(
-        "equinorm",
-        "Fig. 2",
-        "Lengths become equal",
-        "std / mean of the norms",
-        "NC2 equinorm: std over c of ‖μ_c − μ_G‖ divided by their mean, and "
-        "the same of the head's rows w_c. Papyan et al. 2020, Figure 2.",
-        _both("equinorm"),
-    ),
-    Panel(
-        "equiangular",
-        "Fig. 3",
-        "Angles become equal",
-        "std of the cosines",
-        "NC2 equiangular: std over c ≠ c' of cos(μ_c − μ_G, μ_c' − μ_G), and "
-        "of cos(w_c, w_c'). Papyan et al. 2020, Figure 3.",
-        _both("equiangular"),
-    ),
-    Panel(
-        "max_angle",
-        "Fig. 4",
-        "Angles become as large as can be",
-        "mean |cos + 1/(C−1)|",
-        "NC2 maximal angle: mean over c ≠ c' of |cos + 1/(C − 1)|, for the "
-        "centred class means and the head's rows. Papyan et al. 2020, "
-        "Figure 4.",
-        _both("max_angle"),
-    ),
-    Panel(
-        "self_duality",
-        "Fig. 5",
-        "Head and means align",
-        "NC3",
-        "NC3 self-duality: ‖W/‖W‖ − M/‖M‖‖² in the Frobenius norm, M the "
-        "centred class means. Papyan et al. 2020, Figure 5.",
-        {"": "nc3"},
-    ),
-    Panel(
-        "variability",
-        "Fig. 6",
-        "Features collapse to their means",
-        "NC1",
-        "NC1 variability: tr(Σ_W Σ_B⁺) / C over the training images. Papyan "
-        "et al. 2020, Figure 6.",
-        {"": "nc1"},
-        "log",
-    ),
-    Panel(
-        "nearest_mean",
-        "Fig. 7",
-        "The nearest class mean decides",
-        "NC4, test images",
-        "NC4 on test images: share where argmax(W h + b) is not the class of "
-        "the nearest training mean. Papyan et al. 2020, Figure 7.",
-        {"": "val_nc4"},
-    ),
-    Panel(
-        "robustness",
-        "Fig. 8",
-        "Robustness",
-        "mean ‖r(x)‖ / ‖x‖",
-        "DeepFool: mean over test images of ‖r(x)‖₂ / ‖x‖₂, r(x) the "
-        "perturbation found that changes the decision; larger is more "
-        "robust. Papyan et al. 2020, Figure 8.",
-        {"": "deepfool"},
-    ),
-)
-
-
-def panels_of(record: Mapping[str, Any]) -> tuple[Panel, ...]:
-    """The papers' figures, and one for each metric of the user's own.
-
-    Args:
-        record: The content of a comparison's `results.json`.
-    """
-    return *PANELS, *(
-        Panel(
-            f"metric_{number}",
-            "",
-            tag,
-            tag,
-            f"The metric {tag}, of training and test data, which was asked "
-            "for beside the papers'.",
-            {_TRAIN: tag, _TEST: f"val_{tag}"},
-            "free",
-        )
-        for number, tag in enumerate(record.get("metrics") or ())
-    )
 
 
 def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
@@ -264,36 +105,6 @@ def plot_comparison(
     # A palette halves the file, and a drawing has few colours.
     picture = Image.open(buffer).convert("RGB").quantize(128)
     replace_atomically(path, lambda path: picture.save(path, optimize=True))
-
-
-def curve(
-    group: Group, key: str, transform: Callable[[float], float] = float
-) -> Curve | None:
-    """The mean over the seeds, at the epochs that every seed has.
-
-    Args:
-        group: The runs of one loss and one head.
-        key: String, the key in the measured rows, or "deepfool".
-        transform: Function of a value.
-
-    Returns:
-        The curve, of at most 60 epochs, or `None` if no epoch has a finite
-        value of every seed that has any.
-    """
-    series = [dict(_series(run, key)) for run in group.runs]
-    series = [values for values in series if values]
-    if not series:
-        return None
-    epochs = _thin(sorted(set.intersection(*map(set, series))))
-    if not epochs:
-        return None
-    values = [[transform(s[epoch]) for s in series] for epoch in epochs]
-    return Curve(
-        epochs,
-        [math.fsum(v) / len(v) for v in values],
-        [min(v) for v in values],
-        [max(v) for v in values],
-    )
 
 
 def _overview(record):
@@ -490,22 +301,3 @@ def _columns_of(entries, figure):
     """How many columns of a legend fit a figure; letters of 9 points."""
     widest = 0.75 + 0.075 * max(map(len, entries))
     return max(1, min(len(entries), int(figure.get_figwidth() / widest)))
-
-
-def _series(run, key) -> Iterator[tuple[int, float]]:
-    rows = robustness(run) if key == "deepfool" else run.get("measured") or []
-    for row in rows:
-        value = row.get(key)
-        if value is not None and math.isfinite(value):
-            yield row["epoch"], value
-
-
-def _thin(epochs):
-    """At most so many epochs, evenly spaced on the logarithmic axis."""
-    if len(epochs) <= _MOST_POINTS:
-        return epochs
-    first, last = epochs[0], epochs[-1]
-    steps = _MOST_POINTS - 1
-    wanted = [first * (last / first) ** (i / steps) for i in range(steps + 1)]
-    nearest = {min(epochs, key=lambda e, w=w: abs(e - w)) for w in wanted}
-    return sorted(nearest)

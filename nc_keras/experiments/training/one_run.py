@@ -14,12 +14,12 @@ from nc_keras.experiments import locks
 from nc_keras.experiments.datasets import Dataset
 from nc_keras.experiments.datasets import ImageStream
 from nc_keras.experiments.datasets import devices
-from nc_keras.experiments.options.own import name_of
 from nc_keras.experiments.options.settings import Run
 from nc_keras.experiments.options.settings import Settings
 from nc_keras.experiments.results.record import fixed
 from nc_keras.experiments.results.record import is_finished
 from nc_keras.experiments.results.record import write_run
+from nc_keras.experiments.training.losses import build_loss
 from nc_keras.experiments.training.networks import build_model
 from nc_keras.experiments.training.resumable import Resumable
 from nc_keras.experiments.training.resumable import make_deterministic
@@ -27,17 +27,6 @@ from nc_keras.experiments.training.robustness import Robustness
 from nc_keras.experiments.training.stopwatch import Stopwatch
 from nc_keras.metrics import METRICS
 from nc_keras.processes import is_first_process
-
-LOSSES = {
-    "ce": lambda classes: nc_keras.losses.CE(),
-    "mse": lambda classes: nc_keras.losses.MSE(),
-    # Hui & Belkin 2020, as others transcribe it: for 1,000 classes, and below.
-    "rescaled_square": lambda classes: (
-        nc_keras.losses.RescaledSquare(k=15, M=30)
-        if classes >= 1000
-        else nc_keras.losses.RescaledSquare(k=1, M=15)
-    ),
-}
 
 
 def train(
@@ -214,36 +203,6 @@ def compiled_model(
         steps_per_execution=settings.steps_per_execution,
     )
     return model
-
-
-def build_loss(
-    settings: Settings, loss: str, num_classes: int
-) -> keras.losses.Loss:
-    """Returns a loss of the recipe's.
-
-    Args:
-        settings: The settings of the recipe.
-        loss: One of its losses.
-        num_classes: Integer.
-
-    Raises:
-        ValueError: If the recipe's own one is none.
-    """
-    own = settings.meant("losses", loss)
-    if isinstance(own, str):
-        return LOSSES[own](num_classes)
-    made = own
-    if isinstance(own, type) and issubclass(own, keras.losses.Loss):
-        made = own()
-    elif not isinstance(own, keras.losses.Loss):
-        made = own(num_classes)
-    if not isinstance(made, keras.losses.Loss):
-        raise ValueError(
-            f"The loss {loss!r} must be a keras.losses.Loss, or a function of "
-            "the number of classes that returns one. "
-            f"Received: {type(made).__name__} from {name_of(own)}."
-        )
-    return made
 
 
 def own_callbacks(
