@@ -210,6 +210,10 @@ class Settings:
 
     def __post_init__(self):
         self._take_in()
+        for name in ("data_dir", "output"):
+            path = getattr(self, name)
+            if isinstance(path, str):
+                object.__setattr__(self, name, pathlib.Path(path))
         for name in (
             *("epochs", "fraction", "batch_size", "learning_rate"),
             *("measurements", "test_images", "devices"),
