@@ -34,6 +34,7 @@ class Dataset:
         y_train: Labels `[N]`, int32.
         x_test: As `x_train`.
         y_test: As `y_train`.
+        note: What a reader of results must know of the data, a sentence.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Dataset:
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+    note: str = ""
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ def image_folder(
         ValueError: If a folder has no images, an image cannot be read, or
             sizes differ; the message names the folder or file.
     """
-    path = Path(path)
+    path, note = Path(path), ""
     if (path / "train").is_dir() and (path / "test").is_dir():
         train, test = _files(path / "train"), _files(path / "test")
         if train.keys() != test.keys():
@@ -45,6 +45,10 @@ def image_folder(
             )
     else:
         train, test = _split(_files(path))
+        note = (
+            f"There is no test folder: {len(_flat(test)):,} images, a fifth of "
+            "each class, were held out for the test, chosen with seed 0."
+        )
     images = _read([*_flat(train), *_flat(test)], size)
     y_train, y_test = (
         np.repeat(np.arange(len(one)), [len(files) for files in one.values()])
@@ -57,6 +61,7 @@ def image_folder(
         y_train.astype("int32"),
         images[len(y_train) :],
         y_test.astype("int32"),
+        note,
     )
 
 

@@ -48,6 +48,8 @@ def notices(record: Mapping[str, Any]) -> list[str]:
         sentences.append(
             f"Tested on {data['test_images']:,} images, not on all of them."
         )
+    if data.get("note"):
+        sentences.append(data["note"])
     sentences += _not_found(record)
     if record.get("interrupted"):
         sentences.append(

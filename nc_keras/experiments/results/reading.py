@@ -70,6 +70,8 @@ def _check_facts(record):
             _number(f"data.{name}", data.get(name), needed=True)
         for name in ("per_class", "test_images"):
             _number(f"data.{name}", data.get(name))
+    note = data.get("note", "")
+    _require(isinstance(note, str), "data.note", "text", note)
     _number("settings.threshold", threshold)
     for name in ("deviations", "metrics", "published"):
         value = record.get(name) or []

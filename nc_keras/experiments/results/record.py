@@ -141,6 +141,7 @@ def build_record(
     losses = list(dict.fromkeys(run["loss"] for run in runs))
     rates = "; ".join(f"{loss} {settings.rate(loss)}" for loss in losses)
     published = protocol.published if protocol else ()
+    note = getattr(dataset, "note", "")
     return {
         "title": settings.title,
         "command": command(),
@@ -160,6 +161,7 @@ def build_record(
             "classes": dataset.num_classes,
             "per_class": _fewer_than_the_papers(settings, protocol),
             "test_images": settings.test_images,
+            **({"note": note} if note else {}),
         },
         "metrics": list(settings.metrics),
         "published": [dataclasses.asdict(fact) for fact in published],

@@ -107,6 +107,7 @@ def test_a_fifth_of_each_class_is_held_out(tmp_path):
     data = image_folder(tmp_path)
     assert data.x_train.shape == (16, 6, 8, 1)
     assert np.bincount(data.y_test).tolist() == [2, 2]
+    assert "4 images, a fifth of each class" in data.note
     shades = [*data.x_train[:8, 0, 0, 0], *data.x_test[:2, 0, 0, 0]]
     assert sorted(shades) == list(range(10))
     assert image_folder(tmp_path).digest == data.digest
