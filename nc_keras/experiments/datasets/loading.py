@@ -43,6 +43,7 @@ def load(
 
     Example:
 
+    >>> from nc_keras.experiments.datasets.loading import load
     >>> load("digits").image_shape
     (8, 8, 1)
     """

@@ -34,6 +34,7 @@ def own_dataset(name: str, data: Any) -> Dataset | ImageStream | SourceStream:
 
     Example:
 
+    >>> from nc_keras.experiments.datasets.own import own_dataset
     >>> x, y = np.zeros((6, 2)), np.arange(6) % 3
     >>> own_dataset("zeros", ((x, y), (x, y))).num_classes
     3
