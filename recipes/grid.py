@@ -3,7 +3,8 @@
     python -m recipes.grid --datasets digits fashion_mnist_mlp \\
         --networks mlp conv_net --heads linear etf --losses ce mse --seeds 0 1
 
-A data set is named by its recipe, whose settings its runs have. Every option
+A data set is named by its recipe, whose settings its runs have: one of ours, or
+a module or file of your own with `SETTINGS`. Every option
 of a recipe (`python -m recipes.digits --help`) is an option here, for all of
 them. Each pair of data set and network has a recipe's folder, with its report.
 
@@ -23,8 +24,10 @@ import tyro
 from rich import box
 from rich.table import Table
 
+from nc_keras.experiments.command import cli
 from nc_keras.experiments.console.consoles import console
-from nc_keras.experiments.console.names import nearest
+from nc_keras.experiments.console.frame import run_command
+from nc_keras.experiments.console.program import program
 from nc_keras.experiments.datasets.loading import prepare
 from nc_keras.experiments.options.cluster import Cluster
 from nc_keras.experiments.options.settings import Settings
@@ -41,7 +44,7 @@ from nc_keras.experiments.trials.pool import only_one_here
 from nc_keras.experiments.trials.pool import run_trials
 from nc_keras.experiments.trials.trial import Trial
 from nc_keras.writers.files import writable_directory
-from recipes.compare import RECIPES
+from recipes.compare import recipe_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +68,6 @@ class Grid:
                 "`datasets` must name one or more recipes. "
                 f"Received: datasets={self.datasets}."
             )
-        for name in self.datasets:
-            if name not in RECIPES:
-                raise ValueError(nearest("`datasets`", name, RECIPES))
 
     def pairs(self, options: Sequence[str]) -> dict[str, Settings]:
         """The settings of each data set and network, by the folder's name.
@@ -77,15 +77,13 @@ class Grid:
         """
         pairs = {}
         for name in dict.fromkeys(self.datasets):
-            recipe = RECIPES[name]
+            recipe = recipe_of(name)
+            called = pathlib.Path(name).stem if "/" in name else name
             for network in dict.fromkeys(self.networks or [recipe.network]):
-                pair = f"{name}-{network}"
-                settings = tyro.cli(
-                    Settings,
-                    prog="recipes.grid",
-                    default=recipe,
-                    args=[*options, "--network", network],
-                ).settled(recipe)
+                settings = cli.parse(
+                    recipe, arguments=[*options, "--network", network]
+                )
+                pair = f"{called.removesuffix('.py')}-{settings.network}"
                 pairs[pair] = dataclasses.replace(
                     settings, output=self.output / pair
                 )
@@ -101,22 +99,23 @@ def grid(arguments: Sequence[str]) -> None:
     Args:
         arguments: The options.
     """
-    try:
+
+    def work():
         asked, options = tyro.cli(
             Grid,
-            prog="recipes.grid",
+            prog=" ".join(program()),
             description=__doc__,
             args=list(arguments),
             return_unknown_args=True,
         )
-        if "--network" in options:
-            raise ValueError(
-                f"A grid has `--networks`. Received: {' '.join(options)}."
-            )
-        pairs = asked.pairs(options)
-        sys.exit(run(asked, pairs))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        for option in ("network", "dataset"):
+            if f"--{option}" in options:
+                raise ValueError(
+                    f"A grid has `--{option}s`. Received: {' '.join(options)}."
+                )
+        return run(asked, asked.pairs(options))
+
+    run_command(work)
 
 
 def run(asked: Grid, pairs: Mapping[str, Settings]) -> int:

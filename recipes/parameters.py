@@ -10,13 +10,14 @@ fixed ETF with d = C saves over 20 % of ResNet-18.
 import dataclasses
 import math
 import os
-import sys
 from typing import Literal
 
 import tyro
 from rich.table import Table
 
 from nc_keras.experiments.console.consoles import console
+from nc_keras.experiments.console.frame import run_command
+from nc_keras.experiments.console.program import program
 from nc_keras.experiments.console.quiet import silenced
 from nc_keras.experiments.options.settings import NETWORKS
 from nc_keras.experiments.options.settings import Settings
@@ -101,12 +102,14 @@ def _saved(parameters, linear):
     return f"{1 - parameters / linear:.2%}" if parameters < linear else "none"
 
 
-if __name__ == "__main__":
-    chosen = tyro.cli(Options, description=__doc__)
+def main() -> None:
+    """Runs the command line."""
+    chosen = tyro.cli(Options, prog=" ".join(program()), description=__doc__)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        with silenced(2):
-            import nc_keras.experiments.training.networks  # noqa: F401
-        print_table(chosen)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    with silenced(2):
+        import nc_keras.experiments.training.networks  # noqa: F401
+    print_table(chosen)
+
+
+if __name__ == "__main__":
+    run_command(main)

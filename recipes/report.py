@@ -7,15 +7,16 @@ Reads the folder's `results.json`, and prints the tables as Markdown.
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
 
+from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.plain import plain
+from nc_keras.experiments.console.program import program
 from nc_keras.experiments.results import plots
-from nc_keras.experiments.results import summary
+from nc_keras.experiments.results import tables
 from nc_keras.experiments.results.page import write_report
 from nc_keras.experiments.results.reading import read_record
 
@@ -30,28 +31,44 @@ class Options:
     """A folder that a recipe wrote, with its results.json."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def report(options: Options) -> None:
     """Makes page and overview again, and prints the tables.
+
+    Args:
+        options: The command line.
+
+    Raises:
+        OSError: If something cannot be read or written.
+        ValueError: If there is no record, or it is not what a recipe writes.
+    """
+    path = options.folder / "results.json"
+    if not path.is_file():
+        raise ValueError(
+            "Name a folder that a recipe wrote, with its results.json. "
+            f"Received: {plain(options.folder)}."
+        )
+    record = read_record(path)
+    write_report(options.folder / "report.html", record)
+    plots.plot_comparison(options.folder / "curves.png", record)
+    print(tables.markdown_summary(record))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line.
 
     Args:
         arguments: The options; by default those of the command line.
     """
-    folder = tyro.cli(
-        Options, prog="recipes.report", description=__doc__, args=arguments
-    ).folder
-    try:
-        path = folder / "results.json"
-        if not path.is_file():
-            raise ValueError(
-                "Name a folder that a recipe wrote, with its results.json. "
-                f"Received: {plain(folder)}."
+    run_command(
+        lambda: report(
+            tyro.cli(
+                Options,
+                prog=" ".join(program()),
+                description=__doc__,
+                args=arguments,
             )
-        record = read_record(path)
-        write_report(folder / "report.html", record)
-        plots.plot_comparison(folder / "curves.png", record)
-        print(summary.markdown_summary(record))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        )
+    )
 
 
 if __name__ == "__main__":

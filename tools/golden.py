@@ -66,8 +66,9 @@ def _study(name: str, **changes):
     """A study on 200 digits."""
 
     def train(folder: pathlib.Path) -> None:
+        module = importlib.import_module(f"recipes.studies.{name}")
         study = dataclasses.replace(
-            importlib.import_module(f"recipes.{name}").STUDY,
+            module.STUDY,
             dataset="digits",
             per_class=20,
             epochs=3,
@@ -75,7 +76,6 @@ def _study(name: str, **changes):
             output=folder,
             **changes,
         )
-        module = importlib.import_module(f"recipes.studies.{name}")
         # What is trained counts here, not what is said of it.
         with contextlib.redirect_stdout(io.StringIO()):
             module.run(study)

@@ -1,10 +1,8 @@
 """What the studies share: images, training that can be killed, a record."""
 
-import contextlib
 import datetime
 import json
 import pathlib
-import sys
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -20,15 +18,17 @@ import nc_keras
 from nc_keras.experiments import datasets
 from nc_keras.experiments import locks
 from nc_keras.experiments.console.consoles import console
+from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.quiet import silenced
 from nc_keras.experiments.datasets.order import Order
 from nc_keras.experiments.options.study import Study
 from nc_keras.experiments.options.study import parse
+from nc_keras.experiments.results.identity import require_same
 from nc_keras.experiments.results.plots import STYLE
 from nc_keras.experiments.results.record import machine
 from nc_keras.experiments.results.record import write_json
-from nc_keras.experiments.training.one_run import make_deterministic
-from nc_keras.experiments.training.progress import EpochProgress
+from nc_keras.experiments.training.resumable import Resumable
+from nc_keras.experiments.training.resumable import make_deterministic
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import read_json_lines
@@ -50,17 +50,15 @@ def main(
         run: Function of the settings.
         arguments: The options; by default those of the command line.
     """
-    try:
+
+    def work():
         study = parse(default, description, arguments)
         with silenced(2):
             # Imports TensorFlow, if it is there, on every backend.
             keras.utils.set_random_seed(study.seed)
         run(study)
-    except KeyboardInterrupt:
-        print("Interrupted. The same command goes on where it was.")
-        sys.exit(130)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+
+    run_command(work)
 
 
 def load(study: Study) -> datasets.Dataset:
@@ -166,7 +164,7 @@ def train(
     with locks.hold(folder):
         finished = folder / "finished.json"
         if finished.exists():
-            _require_same(finished, identity)
+            require_same(folder, json.loads(finished.read_text()), identity)
             print(f"{name}: finished before, not trained again")
             model = keras.saving.load_model(folder / "model.keras")
             return model, read_json_lines(
@@ -182,66 +180,27 @@ def train(
             (dataset.x_test, dataset.y_test),
             epochs=measured,
         )
-        lasting = [*callbacks, panels]
-        checkpoint = nc_keras.callbacks.Checkpoint(
-            folder / "checkpoints",
-            [one for one in lasting if hasattr(one, "get_state")],
-            identity,
-        )
-        begin = checkpoint.finished_epochs
+        resumable = Resumable(folder, identity, [*callbacks, panels], rate_at)
         steps = Order(dataset.y_train, remainder=study.remainder).num_batches(
             batch_size
         )
         # Where an epoch is no pass, the pass in which this one begins.
-        first = begin * (steps_per_epoch or steps) // steps
+        first = resumable.begin * (steps_per_epoch or steps) // steps
         data = dataset.fit_data(
             batch_size, study.seed, first, remainder=study.remainder
         )
         data["steps_per_epoch"] = steps_per_epoch or steps
-        data |= {"initial_epoch": begin, "epochs": epochs}
-        every = [*_schedule(rate_at), *lasting, checkpoint]
-        _fit(name, model, data, every, study.progress)
-        checkpoint.delete()
-        replace_atomically(folder / "model.keras", model.save)
+        bar = name if study.progress else None
+        resumable.fit(model, epochs, bar, **data)
+        if resumable.failure is not None:
+            raise ValueError(
+                f"{name}: {resumable.failure}. Choose a smaller learning rate "
+                "or decay."
+            )
+        resumable.checkpoint.delete()
+        resumable.keep(model)
         write_json(finished, identity)
     return model, read_json_lines(folder / "metrics.jsonl", every_epoch=True)
-
-
-def _schedule(rate_at):
-    """The callback of a learning rate that changes, if it does."""
-    if rate_at is None:
-        return []
-    schedule = keras.callbacks.LearningRateScheduler
-    return [schedule(lambda epoch, _: rate_at(epoch))]
-
-
-def _fit(name, model, data, callbacks, has_bar):
-    """Trains, and says so if the loss was not finite."""
-    finite = nc_keras.callbacks.TerminateOnNonFinite()
-    with contextlib.ExitStack() as stack:
-        bar = [stack.enter_context(EpochProgress(name))] if has_bar else []
-        model.fit(**data, callbacks=[finite, *callbacks, *bar], verbose=0)
-    if finite.failed_at is not None:
-        raise ValueError(
-            f"{name}: the loss was not finite in epoch {finite.failed_at[0]}. "
-            "Choose a smaller learning rate or decay."
-        )
-
-
-def _require_same(path, identity):
-    before = json.loads(path.read_text())
-    mine = json.loads(json.dumps(identity, default=str))
-    different = [
-        f"{key} is {before.get(key)} there and {mine.get(key)} here"
-        for key in sorted(before.keys() | mine.keys())
-        if before.get(key) != mine.get(key)
-    ]
-    if different:
-        raise ValueError(
-            f"{path.parent} has a run of other settings: "
-            f"{', '.join(different)}. Choose another folder with --output, "
-            "or delete that one."
-        )
 
 
 def last_measured(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

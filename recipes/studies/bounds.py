@@ -23,7 +23,6 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
@@ -80,9 +79,6 @@ class Bounds(Study):
 
 STUDY = Bounds("bounds", epochs=8)
 
-
-if TYPE_CHECKING:
-    from recipes.studies.bounds import Bounds
 
 _LABELS = {
     "dense": "convolutions as dense layers",

@@ -21,7 +21,6 @@ import pathlib
 import statistics
 from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
 
@@ -85,9 +84,6 @@ class CentralPath(Study):
 
 STUDY = CentralPath("central_path", per_class=1000, epochs=100)
 
-
-if TYPE_CHECKING:
-    from recipes.studies.central_path import CentralPath
 
 _RUN = "mse"
 _PARTS = {

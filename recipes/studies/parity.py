@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -50,9 +49,6 @@ class Parity(Study):
 
 STUDY = Parity("parity", dataset="mnist", per_class=1200, epochs=12)
 
-
-if TYPE_CHECKING:
-    from recipes.studies.parity import Parity
 
 _LOSSES = {"ce": nc_keras.losses.CE, "mse": nc_keras.losses.MSE}
 # What the notebook calls a number, and what it is here; it leaves out the 1/C

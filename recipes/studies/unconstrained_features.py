@@ -19,7 +19,6 @@ import pathlib
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
@@ -32,6 +31,7 @@ from rich.progress import track
 import nc_keras
 from nc_keras.experiments import studies
 from nc_keras.experiments.options.study import Study
+from nc_keras.experiments.results.identity import require_same
 from nc_keras.experiments.results.plots import COLORS
 from nc_keras.experiments.results.plots import INK
 from nc_keras.experiments.results.record import write_json
@@ -98,9 +98,6 @@ class UnconstrainedFeatures(Study):
 
 STUDY = UnconstrainedFeatures("unconstrained_features")
 
-
-if TYPE_CHECKING:
-    from recipes.studies.unconstrained_features import UnconstrainedFeatures
 
 _TRIVIAL_DECAY = 1.0
 _REACHED = 1e-4
@@ -206,12 +203,7 @@ def outcome_of(
     settings["backend"] = keras.backend.backend()
     if path.exists():
         outcome = json.loads(path.read_text())
-        if outcome["settings"] != settings:
-            raise ValueError(
-                f"{path} is of other settings: {outcome['settings']}. Choose "
-                "another folder with --output, or delete that one. "
-                f"Received: {settings}."
-            )
+        require_same(path, outcome["settings"], settings)
         print(f"{name}: finished before, not trained again")
         return outcome
     began = time.perf_counter()

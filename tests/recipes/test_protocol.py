@@ -133,7 +133,7 @@ def test_names_are_those_of_the_library():
     for family, module in zip(FAMILIES, (resnet, vgg, densenet), strict=True):
         assert FAMILIES[family] == tuple(module.DEPTHS)
     assert set(ALL_HEADS) == {*HEADS, "etf_dim_c"}
-    from nc_keras.experiments.training.one_run import LOSSES as made
+    from nc_keras.experiments.training.losses import LOSSES as made
 
     assert tuple(made) == LOSSES
     assert depth_of("densenet121") == ("densenet", 121)
@@ -155,29 +155,29 @@ def test_another_network_does_not_take_the_recipes_widths_and_rates():
 
 
 def test_what_differs_from_the_protocol_is_told():
+    from nc_keras.experiments.results import findings
     from nc_keras.experiments.results import record
-    from nc_keras.experiments.results import summary
 
     mnist = settings_of("mnist")
     changed = dataclasses.replace(
         mnist, fraction=0.1, batch_size=32, learning_rate=0.1
     ).settled(mnist)
     data = datasets.load("digits")
-    record = record.build_record(changed, data, [], False)
-    text = " ".join(summary.notices(record))
+    found = record.build_record(changed, data, [], False)
+    text = " ".join(findings.notices(found))
     assert "Scaled down: 35 epochs a run instead of the 350" in text
     assert "batch_size 32 (128), learning_rate 0.1" in text
-    record = record.build_record(mnist, data, [], False)
-    assert summary.notices(record) == []
+    found = record.build_record(mnist, data, [], False)
+    assert findings.notices(found) == []
     digits = settings_of("digits")
     scaled = dataclasses.replace(digits, fraction=0.1).settled(digits)
-    record = record.build_record(scaled, data, [], False)
-    (text,) = summary.notices(record)
+    found = record.build_record(scaled, data, [], False)
+    (text,) = findings.notices(found)
     assert "20 epochs a run instead of the 200 of the recipe" in text
 
 
 def test_the_rescaled_square_loss_follows_the_number_of_classes():
-    from nc_keras.experiments.training.one_run import LOSSES as made
+    from nc_keras.experiments.training.losses import LOSSES as made
 
     few, many = (made["rescaled_square"](count) for count in (10, 1000))
     assert (few.k, few.M) == (1, 15)

@@ -7,6 +7,7 @@ import pytest
 import records
 
 from nc_keras.experiments.results import page as pages
+from nc_keras.experiments.results import panels
 from nc_keras.experiments.results import plots
 from recipes import report
 
@@ -70,7 +71,7 @@ def test_what_the_page_says(path):
         "--learning-rate 0.1",
     ):
         assert expected in said, expected
-    for panel in plots.PANELS:
+    for panel in panels.PANELS:
         assert panel.caption in said
 
 
@@ -150,7 +151,7 @@ def test_partial_records(tmp_path, change, expected, missing):
     pages.write_report(tmp_path / "report.html", record)
     text = (tmp_path / "report.html").read_text("utf-8")
     assert expected in visible_text(text)
-    assert text.count("<figure") == len(plots.PANELS) - missing
+    assert text.count("<figure") == len(panels.PANELS) - missing
     assert not re.search(r">\s*(nan|None|undefined)\s*<", text)
 
 
@@ -232,7 +233,7 @@ def test_every_figure_is_seen_and_nothing_overflows(resized, width, scheme):
         "svg.getBoundingClientRect().height, "
         "svg.getAttribute('aria-label')])"
     )
-    assert len(sizes) == len(plots.PANELS)
+    assert len(sizes) == len(panels.PANELS)
     for shown, height, label in sizes:
         assert shown > 250 and height > 100 and label
     needed = page.execute_script("return document.body.scrollWidth")

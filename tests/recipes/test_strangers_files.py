@@ -14,7 +14,7 @@ from rich.console import Console
 from nc_keras.experiments.console.plain import plain
 from nc_keras.experiments.results import page as pages
 from nc_keras.experiments.results import plots
-from nc_keras.experiments.results import summary
+from nc_keras.experiments.results import tables
 from nc_keras.experiments.results.reading import read_record
 from nc_keras.experiments.watching.page import write_page
 from nc_keras.experiments.watching.screen import screen
@@ -184,7 +184,7 @@ def test_a_record_is_summarised_or_refused_with_the_place(tmp_path):
             assert "is not what a recipe writes" in str(error)
             refused += 1
             continue
-        assert "\x1b" not in summary.markdown_summary(found)
+        assert "\x1b" not in tables.markdown_summary(found)
     assert 50 < refused < 350
 
 

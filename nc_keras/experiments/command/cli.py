@@ -1,12 +1,13 @@
 """The command line that every recipe shares."""
 
-import sys
 from collections.abc import Sequence
 
 import keras
 import tyro
 
 from nc_keras.experiments.command.comparison import run
+from nc_keras.experiments.console.frame import run_command
+from nc_keras.experiments.console.program import program
 from nc_keras.experiments.console.quiet import silenced
 from nc_keras.experiments.options.settings import Settings
 
@@ -27,7 +28,7 @@ def parse(
     """
     return tyro.cli(
         Settings,
-        prog=prog,
+        prog=prog or " ".join(program()),
         default=default,
         description=description,
         args=arguments,
@@ -40,7 +41,7 @@ def main(
     arguments: Sequence[str] | None = None,
     prog: str | None = None,
 ) -> None:
-    """Runs a recipe with the settings of the command line, and exits.
+    """Runs a recipe with the settings of the command line.
 
     The exit status is 0, or 130 after Ctrl-C, or 1 after an error.
 
@@ -50,11 +51,12 @@ def main(
         arguments: The options; by default those of the command line.
         prog: What `--help` calls the command.
     """
-    try:
+
+    def work():
         settings = parse(default, description, arguments, prog)
         with silenced(2):
             # Imports TensorFlow, if it is there, on every backend.
             keras.utils.set_random_seed(0)
-        sys.exit(run(settings))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        return run(settings)
+
+    run_command(work)

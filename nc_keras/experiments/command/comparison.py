@@ -10,7 +10,7 @@ from nc_keras.experiments.results.record import claim_folder
 from nc_keras.experiments.results.record import is_finished
 from nc_keras.experiments.results.record import read_runs
 from nc_keras.experiments.results.record import write_json
-from nc_keras.experiments.results.summary import print_summary
+from nc_keras.experiments.results.tables import print_summary
 from nc_keras.experiments.training import one_run
 from nc_keras.processes import is_first_process
 from nc_keras.writers.files import writable_directory

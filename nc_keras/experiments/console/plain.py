@@ -6,6 +6,7 @@ def plain(text: object) -> str:
 
     Example:
 
+    >>> from nc_keras.experiments.console.plain import plain
     >>> print(plain("a\\x1b[2Jb"))
     a\\x1b[2Jb
     """

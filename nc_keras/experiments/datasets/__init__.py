@@ -18,6 +18,7 @@ from nc_keras.experiments.datasets.files import npz_path
 from nc_keras.experiments.datasets.files import read_npz
 from nc_keras.experiments.datasets.files import read_prepared
 from nc_keras.experiments.datasets.files import write_npz
+from nc_keras.experiments.datasets.folders import image_folder
 from nc_keras.experiments.datasets.loading import digits
 from nc_keras.experiments.datasets.loading import load
 from nc_keras.experiments.datasets.originals import archive_list
@@ -27,6 +28,7 @@ from nc_keras.experiments.datasets.originals import verify
 from nc_keras.experiments.datasets.prepared import builder
 from nc_keras.experiments.datasets.prepared import is_prepared
 from nc_keras.experiments.datasets.prepared import prepared_path
+from nc_keras.experiments.datasets.source_batches import SourceStream
 from nc_keras.experiments.datasets.sources import BALANCED
 from nc_keras.experiments.datasets.sources import NAMES
 from nc_keras.experiments.datasets.sources import SOURCES
@@ -46,12 +48,14 @@ __all__ = [
     "Dataset",
     "ImageStream",
     "Source",
+    "SourceStream",
     "archive_list",
     "archives",
     "balance",
     "builder",
     "digits",
     "find_archives",
+    "image_folder",
     "is_prepared",
     "load",
     "npz_path",

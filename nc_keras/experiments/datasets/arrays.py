@@ -18,6 +18,7 @@ from nc_keras.experiments.options.remainder import Remainder
 if TYPE_CHECKING:
     from nc_keras.experiments.datasets.devices import Devices
 
+_PART = 4096
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -28,11 +29,12 @@ class Dataset:
     Args:
         name: The name that `load` knows it by.
         num_classes: Number of classes C; labels are 0 to C - 1.
-        x_train: Images `[N, height, width, channels]`, uint8, or float32
-            once standardised.
+        x_train: Images `[N, height, width, channels]`, uint8; or float32
+            once standardised, or where examples are no images.
         y_train: Labels `[N]`, int32.
         x_test: As `x_train`.
         y_test: As `y_train`.
+        note: What a reader of results must know of the data, a sentence.
     """
 
     name: str
@@ -41,11 +43,17 @@ class Dataset:
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+    note: str = ""
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Shape of one image, `(height, width, channels)`."""
         return self.x_train.shape[1:]
+
+    @property
+    def is_uint8(self) -> bool:
+        """Whether examples are pixels as files have them, 0 to 255."""
+        return self.x_train.dtype == np.uint8
 
     @property
     def num_train(self) -> int:
@@ -85,12 +93,14 @@ class Dataset:
 
         Returns:
             Means and standard deviations, a float for each channel, on the
-            scale of the pixels, 0 to 255.
-
-        Raises:
-            ValueError: If the images are not uint8.
+            scale of the pixels, 0 to 255. Where floats have no deviation, it
+            is 1.
         """
-        self._require_uint8("pixel_statistics")
+        if not self.is_uint8:
+            moments = ChannelMoments()
+            for start in range(0, self.num_train, _PART):
+                moments.add(self.x_train[start : start + _PART])
+            return moments.result()
         moments = [_mean_and_std(row) for row in _histograms(self.x_train)]
         return [mean for mean, _ in moments], [std for _, std in moments]
 
@@ -170,12 +180,35 @@ class Dataset:
         )
 
     def _require_uint8(self, method: str) -> None:
-        if self.x_train.dtype != np.uint8:
+        if not self.is_uint8:
             raise ValueError(
                 f"{method}() needs uint8 images, so it must come before "
                 "they are standardised. "
                 f"Received: x_train.dtype={self.x_train.dtype}."
             )
+
+
+class ChannelMoments:
+    """Mean and deviation of each channel, of floats that come in parts."""
+
+    def __init__(self):
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+
+    def add(self, examples: np.ndarray) -> None:
+        """Takes some examples, `[n, ..., channels]`."""
+        rows = np.asarray(examples, "float64").reshape(-1, examples.shape[-1])
+        self._count += len(rows)
+        self._sum = self._sum + rows.sum(0)
+        self._squares = self._squares + (rows**2).sum(0)
+
+    def result(self) -> tuple[list[float], list[float]]:
+        """Returns means and deviations; 1 for a channel without any."""
+        mean = self._sum / self._count
+        variance = np.maximum(self._squares / self._count - mean**2, 0)
+        # What is left of a constant is rounding.
+        rounding = 1e-14 * self._squares / self._count
+        deviation = np.sqrt(np.where(variance > rounding, variance, 1))
+        return mean.tolist(), deviation.tolist()
 
 
 def _histograms(images: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ def digest_of(*arrays: np.ndarray) -> str:
 
     Example:
 
+    >>> from nc_keras.experiments.datasets.digests import digest_of
     >>> digest_of(np.arange(3)) == digest_of(np.array([0, 1, 3]))
     False
     """

@@ -13,6 +13,8 @@ from nc_keras.experiments.datasets.files import npz_path
 from nc_keras.experiments.datasets.files import read_npz
 from nc_keras.experiments.datasets.files import read_prepared
 from nc_keras.experiments.datasets.files import write_npz
+from nc_keras.experiments.datasets.own import own_dataset
+from nc_keras.experiments.datasets.source_batches import SourceStream
 from nc_keras.experiments.datasets.sources import SOURCES
 from nc_keras.experiments.datasets.sources import unknown
 from nc_keras.experiments.datasets.streams import ImageStream
@@ -41,6 +43,7 @@ def load(
 
     Example:
 
+    >>> from nc_keras.experiments.datasets.loading import load
     >>> load("digits").image_shape
     (8, 8, 1)
     """
@@ -137,13 +140,24 @@ def _archives(name: str) -> str:
         return "  (install tensorflow-datasets, and the tool names them)"
 
 
-def prepare(settings: Settings) -> Dataset | ImageStream:
+def prepare(settings: Settings) -> Dataset | ImageStream | SourceStream:
     """Loads the data set, or a balanced part of it.
 
     Raises:
         ValueError: If a batch is larger than what is left.
     """
-    dataset = load(settings.dataset, settings.data_dir)
+    data = settings.meant("dataset", settings.dataset)
+    if isinstance(data, str):
+        dataset = load(data, settings.data_dir)
+    else:
+        dataset = own_dataset(settings.dataset, data)
+    if isinstance(dataset, SourceStream):
+        if settings.per_class or settings.test_images:
+            raise ValueError(
+                f"All batches of {dataset.name!r} are read, which come from a "
+                "source. Leave --per-class and --test-images out."
+            )
+        return dataset
     if settings.per_class is not None:
         dataset = take(dataset, settings.per_class)
     if settings.test_images is not None:

@@ -60,6 +60,11 @@ class ImageStream:
         return (images.CROP, images.CROP, 3)
 
     @property
+    def is_uint8(self) -> bool:
+        """Whether examples are pixels as files have them: so they are."""
+        return True
+
+    @property
     def num_train(self) -> int:
         """Number of training images."""
         return len(self.y_train)

@@ -20,6 +20,7 @@ def stepped_rate(
 
     Example:
 
+    >>> from nc_keras.experiments.options.schedule import stepped_rate
     >>> [stepped_rate(1.0, epoch, 350, (1 / 3,)) for epoch in (115, 116)]
     [1.0, 0.1]
     """

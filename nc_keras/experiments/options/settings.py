@@ -8,7 +8,12 @@ from typing import Literal
 
 import tyro
 
-from nc_keras.experiments.console.names import nearest
+from nc_keras.experiments.options.own import REFERENCES
+from nc_keras.experiments.options.own import Own
+from nc_keras.experiments.options.own import by_tag
+from nc_keras.experiments.options.own import identity
+from nc_keras.experiments.options.own import named_data
+from nc_keras.experiments.options.own import take_in
 from nc_keras.experiments.options.protocol import DEFAULT_RATES
 from nc_keras.experiments.options.protocol import Fact
 from nc_keras.experiments.options.protocol import Protocol
@@ -31,6 +36,20 @@ LOSSES = ("ce", "mse", "rescaled_square")
 HEADS = ("linear", "etf", "etf_dim_c", "weight_norm")
 ALL_HEADS = (*HEADS, "etf_canonical")
 
+# What may be an object of the user's instead of a name, with the names that
+# are built in; `None` where they are checked later.
+_OWN = {
+    "dataset": None,
+    "network": NETWORKS,
+    "heads": ALL_HEADS,
+    "losses": LOSSES,
+    "metrics": None,
+    "callbacks": (),
+}
+_SINGLE = ("dataset", "network")
+# What the record has only where it is used.
+_RARE = ("standardize", "metrics", "callbacks")
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -48,13 +67,19 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a recipe does: its command line, and its record."""
+    """What a recipe does: its command line, and its record.
 
-    dataset: tyro.conf.Suppress[str]
-    """The data set; each recipe has its own."""
+    Data set, network, heads, losses, metrics and callbacks may be objects and
+    functions of your own. The fields then have their names, and `own` the
+    objects; see docs/own.md.
+    """
+
+    dataset: str
+    """The data set: a name, a folder of images, or MODULE:NAME."""
 
     network: str = "conv_net"
-    """mlp, conv_net, resnet18 to 152, vgg11 to 19, densenet40 to 250."""
+    """mlp, conv_net, resnet18 to 152, vgg11 to 19, densenet40 to 250, or
+    MODULE:NAME."""
 
     widths: tuple[int, ...] = ()
     """Width of each hidden layer (mlp), filters of each block (conv_net), or
@@ -66,13 +91,19 @@ class Settings:
     heads: tuple[str, ...] = ("linear", "etf_dim_c")
     """Heads to compare: linear, etf (a frame turned at random), etf_dim_c (not
     turned, and as many features as classes), etf_canonical (not turned, all
-    features), weight_norm."""
+    features), weight_norm, or MODULE:NAME."""
 
     losses: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--loss"])] = (
         "ce",
     )
     """Losses to compare: ce, mse, rescaled_square (k = 1, M = 15; for 1,000
-    classes k = 15, M = 30)."""
+    classes k = 15, M = 30), or MODULE:NAME."""
+
+    metrics: tuple[str, ...] = ()
+    """More metrics to measure: their tags, or MODULE:NAME."""
+
+    callbacks: tuple[str, ...] = ()
+    """Callbacks of your own: MODULE:NAME."""
 
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["--seed"])] = (0,)
     """Each seeds the initial weights, the fixed frame and the order of the
@@ -133,6 +164,15 @@ class Settings:
     recipe_epochs: tyro.conf.Suppress[int | None] = None
     """The epochs before `fraction` scaled them."""
 
+    standardize: bool | None = None
+    """Whether examples are standardised inside of the network, by mean and
+    deviation of each channel. Defaults to images of uint8 alone."""
+
+    own: tyro.conf.Suppress[tyro.conf.Fixed[Own]] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """The objects that names of a recipe mean."""
+
     precision: Literal["float32", "bfloat16"] = "float32"
     """What layers compute in; weights and statistics are float32 always."""
 
@@ -169,6 +209,11 @@ class Settings:
         )
 
     def __post_init__(self):
+        self._take_in()
+        for name in ("data_dir", "output"):
+            path = getattr(self, name)
+            if isinstance(path, str):
+                object.__setattr__(self, name, pathlib.Path(path))
         for name in (
             *("epochs", "fraction", "batch_size", "learning_rate"),
             *("measurements", "test_images", "devices"),
@@ -204,11 +249,7 @@ class Settings:
             raise ValueError(
                 f"`widths` must be positive. Received: widths={self.widths}."
             )
-        _check_names("network", (self.network,), NETWORKS)
-        _check_names("heads", self.heads, ALL_HEADS)
-        _check_names("losses", self.losses, LOSSES)
-        if self.rates:
-            _check_names("rates", tuple(self.rates), LOSSES)
+        take_in("rates", list(self.rates), self.all_losses, {})
         if not all(rate > 0 for rate in self.rates.values()):
             raise ValueError(
                 f"`rates` must be positive. Received: rates={self.rates}."
@@ -218,6 +259,67 @@ class Settings:
                 "`seeds` must name one or more, each once. "
                 f"Received: seeds={self.seeds}."
             )
+
+    def _take_in(self):
+        """Leaves the names in the fields, and puts the objects into `own`."""
+        own = self.own
+        given = {kind: getattr(self, kind) for kind in _OWN}
+        given["dataset"] = named_data(given["dataset"])
+        given["metrics"] = by_tag(given["metrics"])
+        for kind, known in _OWN.items():
+            names, own = take_in(kind, given[kind], known, own)
+            if kind in ("heads", "losses") and not names:
+                raise ValueError(
+                    f"`{kind}` must name one or more of {', '.join(known)}. "
+                    f"Received: {kind}={names}."
+                )
+            if kind in _SINGLE:
+                (names,) = names
+            object.__setattr__(self, kind, names)
+        object.__setattr__(self, "own", own)
+
+    def meant(self, kind: str, name: str) -> Any:
+        """What a name means: an object of the recipe's, or a built-in's name.
+
+        Args:
+            kind: The field that it is in, such as `"heads"`.
+            name: The name.
+        """
+        return self.own.get(kind, {}).get(name, name)
+
+    def spelled(self, kind: str, name: str) -> str:
+        """How a command line names what a recipe may not know."""
+        references = self.own.get(REFERENCES, {})
+        is_own = name in self.own.get(kind, {})
+        return references.get(name, name) if is_own else name
+
+    @property
+    def all_heads(self) -> tuple[str, ...]:
+        """The heads that it can have, in the order of the tables."""
+        return *ALL_HEADS, *self.own.get("heads", ())
+
+    @property
+    def all_losses(self) -> tuple[str, ...]:
+        """The losses that it can have, in the order of the tables."""
+        return *LOSSES, *self.own.get("losses", ())
+
+    def identities(self, run: Run | None = None) -> dict[str, str]:
+        """What the recipe's own objects are, by kind and name.
+
+        Args:
+            run: Of which heads and losses to leave out the others'.
+        """
+        used = {kind: getattr(self, kind) for kind in _OWN}
+        if run is not None:
+            used |= {"heads": (run.head,), "losses": (run.loss,)}
+        # The digest of the data says more than where they are from.
+        del used["dataset"]
+        return {
+            f"{kind} {name}": identity(self.own[kind][name])
+            for kind, names in used.items()
+            for name in ([names] if kind in _SINGLE else names)
+            if name in self.own.get(kind, {})
+        }
 
     @property
     def folder(self) -> pathlib.Path:
@@ -273,7 +375,16 @@ class Settings:
                 changes["rates"] = {}
             if self.widths == default.widths:
                 changes["widths"] = ()
+        if self.dataset != default.dataset:
+            changes |= {"protocol": None, "protocol_epochs": None}
         settled = dataclasses.replace(self, **changes)
+        if settled.network in settled.own.get("network", {}):
+            if settled.widths:
+                raise ValueError(
+                    "A network of your own has its own widths. "
+                    f"Received: widths={settled.widths}."
+                )
+            return settled
         family, depth = depth_of(settled.network)
         most = {"resnet": 1, "vgg": 1, "densenet": 0}.get(family)
         if most is not None and len(settled.widths) > most:
@@ -289,15 +400,23 @@ class Settings:
             return Fact(self.learning_rate, Status.OURS)
         if loss in self.rates:
             return Fact(self.rates[loss], Status.OURS)
+        loss = self.meant("losses", loss)
+        if loss not in LOSSES:
+            rate = DEFAULT_RATES["ce"].value
+            return Fact(rate, Status.OURS, "that of ce, for want of its own")
         if self.protocol is None:
             return DEFAULT_RATES[loss]
         return self.protocol.rate(self.network, loss)
 
     def plain(self) -> dict[str, Any]:
         """What is written down of them: numbers, strings and lists."""
-        fields = dataclasses.asdict(dataclasses.replace(self, protocol=None))
-        del fields["protocol"]
-        return json.loads(json.dumps(fields, default=str))
+        fields = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("protocol", "own")
+            and not (name in _RARE and value in (None, ()))
+        }
+        return json.loads(json.dumps(fields, default=str)) | self.identities()
 
     def learning_rate_at(self, epoch: int, loss: str) -> float:
         """The learning rate of an epoch, counted from 0."""
@@ -309,14 +428,3 @@ def depth_of(network: str) -> tuple[str, int | None]:
     """Splits the name of a network: `resnet18` into `resnet` and 18."""
     family, depth = re.fullmatch(r"([a-z_]+)(\d*)", network).groups()
     return family, int(depth) if depth else None
-
-
-def _check_names(setting, names, known):
-    if not names or len(set(names)) < len(names):
-        raise ValueError(
-            f"`{setting}` must name one or more of {', '.join(known)}, each "
-            f"once. Received: {setting}={names}."
-        )
-    for name in names:
-        if name not in known:
-            raise ValueError(nearest(f"`{setting}`", name, known))

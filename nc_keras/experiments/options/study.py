@@ -9,6 +9,7 @@ from typing import Any
 
 import tyro
 
+from nc_keras.experiments.console.program import program
 from nc_keras.experiments.options.remainder import Remainder
 
 
@@ -88,6 +89,7 @@ def parse(
     """
     return tyro.cli(
         type(default),
+        prog=" ".join(program()),
         default=default,
         description=description,
         args=arguments,

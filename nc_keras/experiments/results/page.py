@@ -20,8 +20,11 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from nc_keras.experiments.results import findings
+from nc_keras.experiments.results import panels
 from nc_keras.experiments.results import plots
 from nc_keras.experiments.results import summary
+from nc_keras.experiments.results import tables
 from nc_keras.writers.files import replace_atomically
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -96,14 +99,14 @@ def render(record: Mapping[str, Any], folder: pathlib.Path) -> str:
     return environment.get_template("report.html").render(
         title=record["title"],
         what=_what(record),
-        notices=summary.notices(record),
+        notices=findings.notices(record),
         # The subject of a sentence, and what is said of it.
-        findings=[s.partition(": ")[::2] for s in summary.findings(record)],
+        findings=[s.partition(": ")[::2] for s in findings.findings(record)],
         heads=list(dict.fromkeys(run["head"] for run in record["runs"])),
         colors=plots.COLORS,
         grid=plots.GRID,
         tables=[
-            (loss, list(heads), summary.table(heads))
+            (loss, list(heads), tables.table(heads, record.get("metrics")))
             for loss, heads in losses.items()
         ],
         plots=drawn,
@@ -123,7 +126,7 @@ def _plots(record: Mapping[str, Any]) -> tuple[list[_Plot], list[str]]:
     """The figures, and the headings of those that there are no values of."""
     figures = plots.plot_figures(record)
     drawn, missing = [], []
-    for panel in plots.PANELS:
+    for panel in panels.panels_of(record):
         if panel.name in figures:
             figure = figures[panel.name]
             drawn.append(
@@ -139,7 +142,7 @@ def _plots(record: Mapping[str, Any]) -> tuple[list[_Plot], list[str]]:
     return drawn, missing
 
 
-def _svg(figure: Figure, panel: plots.Panel) -> Markup:
+def _svg(figure: Figure, panel: panels.Panel) -> Markup:
     """A figure as an SVG element that fits into a page with others."""
     buffer = io.StringIO()
     # Text as text is smaller, can be searched, and takes the page's font.
@@ -284,7 +287,8 @@ def _command(record: Mapping[str, Any]) -> str:
     words = ["python", "-m", f"recipes.{settings.pop('dataset', '<recipe>')}"]
     for name, value in settings.items():
         option = name.replace("_", "-")
-        if name in _WHERE_TO_WRITE or value is None:
+        # A space is in what names an object of the recipe's own.
+        if name in _WHERE_TO_WRITE or value is None or " " in name:
             continue
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")

@@ -5,12 +5,9 @@ band goes from the smallest to the largest of them, and a dotted upright line
 marks where the training error had vanished, on average over the seeds.
 """
 
-import dataclasses
 import io
 import math
 import pathlib
-from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,9 +18,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
-from nc_keras.experiments.results.summary import Group
+from nc_keras.experiments.results.curves import Curve
+from nc_keras.experiments.results.curves import curve
+from nc_keras.experiments.results.panels import MEANS
+from nc_keras.experiments.results.panels import TEST
+from nc_keras.experiments.results.panels import TRAIN
+from nc_keras.experiments.results.panels import WEIGHTS
+from nc_keras.experiments.results.panels import panels_of
 from nc_keras.experiments.results.summary import by_loss
-from nc_keras.experiments.results.summary import robustness
 from nc_keras.writers.files import replace_atomically
 
 # Okabe and Ito's colours for every kind of sight, less the pale yellow; each
@@ -40,9 +42,7 @@ COLORS = (
 INK, GRID = "#1a1b1c", "#c4c5c6"
 
 _MARKERS = "os^Dv*X"
-_MEANS, _WEIGHTS = "class means", "head's weights"
-_STYLES = {_MEANS: "-", _WEIGHTS: "--"}
-_MOST_POINTS = 60
+_STYLES = {MEANS: "-", WEIGHTS: "--", TRAIN: "-", TEST: "--"}
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -59,143 +59,6 @@ STYLE = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """One of the papers' figures.
-
-    Attributes:
-        name: String, its key in `plot_figures`.
-        figure: String, its number in the paper; empty if it has none.
-        title: String, what it shows.
-        label: String, its vertical axis.
-        caption: String, the formula and where it comes from.
-        lines: For each part, "" if there is one, the key in the record.
-        scale: String, "linear" or "log".
-        transform: Function of a value of the record.
-    """
-
-    name: str
-    figure: str
-    title: str
-    label: str
-    caption: str
-    lines: Mapping[str, str]
-    scale: str = "linear"
-    transform: Callable[[float], float] = lambda value: value
-
-    @property
-    def heading(self) -> str:
-        """Number and title."""
-        return f"{self.figure}  {self.title}".strip()
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """Mean, smallest and largest value over the seeds at each epoch."""
-
-    epochs: list[int]
-    mean: list[float]
-    low: list[float]
-    high: list[float]
-
-
-def _both(name):
-    return {_MEANS: f"nc2_{name}_means", _WEIGHTS: f"nc2_{name}_weights"}
-
-
-PANELS = (
-    Panel(
-        "training_error",
-        "",
-        "Training error",
-        "training error, %",
-        "Share of the training images that the network gets wrong in "
-        "inference mode. The terminal phase begins where it vanishes.",
-        {"": "nc_accuracy"},
-        "log",
-        lambda accuracy: 100 * (1 - accuracy),
-    ),
-    Panel(
-        "test_accuracy",
-        "",
-        "Test accuracy",
-        "test accuracy, %",
-        "Share of the test images that the network gets right; Papyan et al. "
-        "2020 tabulate it at zero training error and at the end, in Table 1. "
-        "The axis begins at the smallest value of the second half of the "
-        "measurements.",
-        {"": "val_nc_accuracy"},
-        transform=lambda accuracy: 100 * accuracy,
-    ),
-    Panel(
-        "equinorm",
-        "Fig. 2",
-        "Lengths become equal",
-        "std / mean of the norms",
-        "NC2 equinorm: std over c of ‖μ_c − μ_G‖ divided by their mean, and "
-        "the same of the head's rows w_c. Papyan et al. 2020, Figure 2.",
-        _both("equinorm"),
-    ),
-    Panel(
-        "equiangular",
-        "Fig. 3",
-        "Angles become equal",
-        "std of the cosines",
-        "NC2 equiangular: std over c ≠ c' of cos(μ_c − μ_G, μ_c' − μ_G), and "
-        "of cos(w_c, w_c'). Papyan et al. 2020, Figure 3.",
-        _both("equiangular"),
-    ),
-    Panel(
-        "max_angle",
-        "Fig. 4",
-        "Angles become as large as can be",
-        "mean |cos + 1/(C−1)|",
-        "NC2 maximal angle: mean over c ≠ c' of |cos + 1/(C − 1)|, for the "
-        "centred class means and the head's rows. Papyan et al. 2020, "
-        "Figure 4.",
-        _both("max_angle"),
-    ),
-    Panel(
-        "self_duality",
-        "Fig. 5",
-        "Head and means align",
-        "NC3",
-        "NC3 self-duality: ‖W/‖W‖ − M/‖M‖‖² in the Frobenius norm, M the "
-        "centred class means. Papyan et al. 2020, Figure 5.",
-        {"": "nc3"},
-    ),
-    Panel(
-        "variability",
-        "Fig. 6",
-        "Features collapse to their means",
-        "NC1",
-        "NC1 variability: tr(Σ_W Σ_B⁺) / C over the training images. Papyan "
-        "et al. 2020, Figure 6.",
-        {"": "nc1"},
-        "log",
-    ),
-    Panel(
-        "nearest_mean",
-        "Fig. 7",
-        "The nearest class mean decides",
-        "NC4, test images",
-        "NC4 on test images: share where argmax(W h + b) is not the class of "
-        "the nearest training mean. Papyan et al. 2020, Figure 7.",
-        {"": "val_nc4"},
-    ),
-    Panel(
-        "robustness",
-        "Fig. 8",
-        "Robustness",
-        "mean ‖r(x)‖ / ‖x‖",
-        "DeepFool: mean over test images of ‖r(x)‖₂ / ‖x‖₂, r(x) the "
-        "perturbation found that changes the decision; larger is more "
-        "robust. Papyan et al. 2020, Figure 8.",
-        {"": "deepfool"},
-    ),
-)
-
-
 def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
     """Draws each of the papers' figures, a column a loss.
 
@@ -203,14 +66,14 @@ def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
         record: The content of a comparison's `results.json`.
 
     Returns:
-        For the name of each of `PANELS` that the record has values for, a
+        For the name of each of `panels_of` that the record has values for, a
         figure. What belongs to one head has the gid `"head:<head>"`.
     """
     losses = by_loss(record)
     colors = _colors(losses)
     figures = {}
     with matplotlib.rc_context(STYLE):
-        for panel in PANELS:
+        for panel in panels_of(record):
             if not _has_values(panel, losses):
                 continue
             parts = [{part: key} for part, key in panel.lines.items()]
@@ -223,7 +86,7 @@ def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
                 (part,) = lines
                 row[0].set_ylabel(f"{panel.label}\n{part}".strip())
             _name_columns(axes, losses)
-            _legend(figure, colors, losses, styles=False)
+            _legend(figure, colors, losses)
             figures[panel.name] = figure
     return figures
 
@@ -244,40 +107,12 @@ def plot_comparison(
     replace_atomically(path, lambda path: picture.save(path, optimize=True))
 
 
-def curve(
-    group: Group, key: str, transform: Callable[[float], float] = float
-) -> Curve | None:
-    """The mean over the seeds, at the epochs that every seed has.
-
-    Args:
-        group: The runs of one loss and one head.
-        key: String, the key in the measured rows, or "deepfool".
-        transform: Function of a value.
-
-    Returns:
-        The curve, of at most 60 epochs, or `None` if no epoch has a finite
-        value of every seed that has any.
-    """
-    series = [dict(_series(run, key)) for run in group.runs]
-    series = [values for values in series if values]
-    if not series:
-        return None
-    epochs = _thin(sorted(set.intersection(*map(set, series))))
-    if not epochs:
-        return None
-    values = [[transform(s[epoch]) for s in series] for epoch in epochs]
-    return Curve(
-        epochs,
-        [math.fsum(v) / len(v) for v in values],
-        [min(v) for v in values],
-        [max(v) for v in values],
-    )
-
-
 def _overview(record):
     losses = by_loss(record)
     colors = _colors(losses)
-    panels = [panel for panel in PANELS if _has_values(panel, losses)]
+    panels = [
+        panel for panel in panels_of(record) if _has_values(panel, losses)
+    ]
     if not panels:
         return _without_values(record)
     # Of one loss, three panels a row; of several, a column each.
@@ -306,7 +141,8 @@ def _overview(record):
             for axis, loss in zip(axes[0], losses, strict=True):
                 axis.set_title(loss, loc="right", weight="bold")
         figure.suptitle(record["title"])
-        _legend(figure, colors, losses, styles=True)
+        parts = [part for one in panels for part in one.lines if part]
+        _legend(figure, colors, losses, dict.fromkeys(parts))
     return figure
 
 
@@ -336,10 +172,12 @@ def _name_columns(axes, losses):
 def _colors(losses):
     """For each head, its colour and marker, the same in every panel."""
     heads = dict.fromkeys(head for groups in losses.values() for head in groups)
-    return {
-        head: (COLORS[i % len(COLORS)], _MARKERS[i % len(_MARKERS)])
-        for i, head in enumerate(heads)
-    }
+    return {head: look(number) for number, head in enumerate(heads)}
+
+
+def look(number: int) -> tuple[str, str]:
+    """The colour and the marker of a head, by its place."""
+    return COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
 
 
 def _has_values(panel, losses):
@@ -421,7 +259,7 @@ def _scale(axis, panel, curves):
         high = max(v for c in curves for v in c.high)
         margin = 0.06 * (high - min(late)) or 0.5
         axis.set_ylim(min(late) - margin, min(high + margin, 100.5))
-    else:
+    elif panel.scale != "free":
         axis.set_ylim(bottom=0)
 
 
@@ -435,15 +273,14 @@ def _zero_scale(panel, curves):
     return {"linthresh": decade, "linscale": 0.4}
 
 
-def _legend(figure, colors, losses, styles):
+def _legend(figure, colors, losses, parts=()):
     entries = {
         head: Line2D([], [], color=color, marker=marker, ms=4)
         for head, (color, marker) in colors.items()
     }
     marks = {}
-    if styles:
-        for part, style in _STYLES.items():
-            marks[part] = Line2D([], [], color=INK, ls=style, lw=1.2)
+    for part in parts:
+        marks[part] = Line2D([], [], color=INK, ls=_STYLES[part], lw=1.2)
     marks["zero training error"] = Line2D([], [], color=INK, ls=":", lw=1.2)
     if any(len(g.runs) > 1 for gs in losses.values() for g in gs.values()):
         marks["smallest to largest seed"] = Patch(color=INK, alpha=0.18, lw=0)
@@ -464,22 +301,3 @@ def _columns_of(entries, figure):
     """How many columns of a legend fit a figure; letters of 9 points."""
     widest = 0.75 + 0.075 * max(map(len, entries))
     return max(1, min(len(entries), int(figure.get_figwidth() / widest)))
-
-
-def _series(run, key) -> Iterator[tuple[int, float]]:
-    rows = robustness(run) if key == "deepfool" else run.get("measured") or []
-    for row in rows:
-        value = row.get(key)
-        if value is not None and math.isfinite(value):
-            yield row["epoch"], value
-
-
-def _thin(epochs):
-    """At most so many epochs, evenly spaced on the logarithmic axis."""
-    if len(epochs) <= _MOST_POINTS:
-        return epochs
-    first, last = epochs[0], epochs[-1]
-    steps = _MOST_POINTS - 1
-    wanted = [first * (last / first) ** (i / steps) for i in range(steps + 1)]
-    nearest = {min(epochs, key=lambda e, w=w: abs(e - w)) for w in wanted}
-    return sorted(nearest)

@@ -70,12 +70,15 @@ def _check_facts(record):
             _number(f"data.{name}", data.get(name), needed=True)
         for name in ("per_class", "test_images"):
             _number(f"data.{name}", data.get(name))
+    note = data.get("note", "")
+    _require(isinstance(note, str), "data.note", "text", note)
     _number("settings.threshold", threshold)
-    for name in ("deviations", "published"):
+    for name in ("deviations", "metrics", "published"):
         value = record.get(name) or []
         _require(isinstance(value, list), name, "a list", value)
-    for text in record.get("deviations") or []:
-        _require(isinstance(text, str), "deviations", "text", text)
+    for name in ("deviations", "metrics"):
+        for text in record.get(name) or []:
+            _require(isinstance(text, str), name, "text", text)
     for fact in record.get("published") or []:
         is_fact = isinstance(fact, dict) and fact.keys() >= {
             *("what", "value", "source")

@@ -8,17 +8,18 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import keras
 
+from nc_keras.experiments.console.program import program
 from nc_keras.experiments.datasets import Dataset
 from nc_keras.experiments.datasets import ImageStream
-from nc_keras.experiments.options.settings import ALL_HEADS
-from nc_keras.experiments.options.settings import LOSSES
 from nc_keras.experiments.options.settings import Run
 from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.results.identity import require_same
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.json_lines import read_json_lines
 
@@ -50,27 +51,26 @@ def claim_folder(settings: Settings, dataset: Dataset | ImageStream) -> None:
         "backend": keras.backend.backend(),
         "data_digest": dataset.digest,
     }
+    kept = {}
     if path.exists() and any(settings.folder.glob("*/metrics.jsonl")):
         theirs = _read_json(path)
-        different = [
-            f"{key} is {theirs[key]} there and {mine[key]} here"
-            for key in sorted(mine.keys() & theirs.keys())
-            if key not in _FREE and mine[key] != theirs[key]
-        ]
-        if different:
-            raise ValueError(
-                f"{settings.folder} has runs of other settings, which would "
-                f"be mixed: {', '.join(different)}. Choose another folder "
-                "with --output, or delete that one. "
-                f"Received: output={settings.folder}."
-            )
-    write_json(path, mine)
+        require_same(settings.folder, theirs, mine, _FREE)
+        # Heads and losses of its own that the runs there have.
+        kept = {name: theirs[name] for name in theirs if " " in name}
+    write_json(path, kept | mine)
 
 
-def fixed(settings: Settings, dataset: Dataset | ImageStream) -> dict[str, Any]:
-    """Returns what all runs of a folder share: settings, and the data."""
-    shared = {k: v for k, v in settings.plain().items() if k not in _FREE}
-    return shared | {"data_digest": dataset.digest}
+def fixed(
+    settings: Settings, dataset: Dataset | ImageStream, run: Run
+) -> dict[str, Any]:
+    """Returns what a run shares with others of its folder, and its own."""
+    others = settings.identities().keys()
+    shared = {
+        name: value
+        for name, value in settings.plain().items()
+        if name not in _FREE and name not in others
+    }
+    return shared | settings.identities(run) | {"data_digest": dataset.digest}
 
 
 def write_run(folder: pathlib.Path, run: Run, facts: Mapping[str, Any]) -> None:
@@ -117,11 +117,17 @@ def read_runs(settings: Settings) -> list[dict]:
     return sorted(
         (run for run in runs if run),
         key=lambda run: (
-            LOSSES.index(run["loss"]),
-            ALL_HEADS.index(run["head"]),
+            place(run["loss"], settings.all_losses),
+            place(run["head"], settings.all_heads),
             run["seed"],
         ),
     )
+
+
+def place(name: str, names: Sequence[str]) -> tuple[int, str]:
+    """What names are sorted by: their order, and last those of an earlier
+    command that this one does not know."""
+    return (names.index(name) if name in names else len(names)), name
 
 
 def build_record(
@@ -135,6 +141,7 @@ def build_record(
     losses = list(dict.fromkeys(run["loss"] for run in runs))
     rates = "; ".join(f"{loss} {settings.rate(loss)}" for loss in losses)
     published = protocol.published if protocol else ()
+    note = getattr(dataset, "note", "")
     return {
         "title": settings.title,
         "command": command(),
@@ -154,7 +161,9 @@ def build_record(
             "classes": dataset.num_classes,
             "per_class": _fewer_than_the_papers(settings, protocol),
             "test_images": settings.test_images,
+            **({"note": note} if note else {}),
         },
+        "metrics": list(settings.metrics),
         "published": [dataclasses.asdict(fact) for fact in published],
         "interrupted": interrupted,
         "runs": runs,
@@ -181,10 +190,7 @@ def machine() -> dict:
 
 def command() -> str:
     """The command line that makes the same runs."""
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    module = spec.name if spec else pathlib.Path(sys.argv[0]).name
-    words = ["python", "-m", module, *sys.argv[1:]]
+    words = [*program(), *sys.argv[1:]]
     return f"KERAS_BACKEND={keras.backend.backend()} {shlex.join(words)}"
 
 

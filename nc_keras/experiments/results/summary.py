@@ -1,4 +1,4 @@
-"""What a comparison came to: means over the seeds, tables and findings.
+"""What a comparison came to: means over the seeds.
 
 Everything is computed from the plain record of a comparison, the content of
 its `results.json`, so that it can be made again from that file alone. Runs
@@ -12,22 +12,11 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from nc_keras.experiments.console import consoles
-from nc_keras.experiments.console.plain import plain
-
 # When a quantity is read: once a run, at the first measurement, at the first
 # one with zero training error, at the last one, or as last minus zero error.
 RUN, FIRST, ZERO, END, GAIN = "run", "first", "zero", "end", "gain"
 
 _ROWS = {FIRST: "first", ZERO: "at_terminal_epoch", END: "last"}
-_PROTOCOL = "the papers' protocol"
-_ENOUGH_SEEDS = 3
-_LABEL_WIDTH = 22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +55,6 @@ class Statistic:
     mean: float
     spread: float | None
     n: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A cell of a table: its values in the order of time, and a remark."""
-
-    values: tuple[str, ...]
-    remark: str = ""
 
 
 KINDS = {
@@ -144,7 +125,7 @@ class Group:
     def statistic(self, key: str, moment: str) -> Statistic | None:
         """The mean of a quantity; `None` if no run has a finite value."""
         values = (value(run, key, moment) for run in self.runs)
-        return _statistic(v for v in values if v is not None)
+        return statistic(v for v in values if v is not None)
 
     def expected(self, moment: str) -> int:
         """How many runs should have a value at a moment."""
@@ -234,149 +215,6 @@ def format_statistic(
     return text + plus_minus + f"{statistic.spread * form.factor:{form.spread}}"
 
 
-def table(
-    heads: Mapping[str, Group], plus_minus: str = " ± "
-) -> list[tuple[str, list[Cell]]]:
-    """The rows of the table of one loss, a cell for each head.
-
-    Quantities that no run of the loss has are left out.
-    """
-    rows = [("seeds", [_seeds(group) for group in heads.values()])]
-    for quantity in QUANTITIES:
-        cells = [_cell(g, quantity, plus_minus) for g in heads.values()]
-        if any(set(cell.values) != {"–"} for cell in cells):
-            rows.append((quantity.label, cells))
-    return rows
-
-
-def print_summary(
-    record: Mapping[str, Any], console: Console | None = None
-) -> None:
-    """Prints a table for each loss, then notices and findings.
-
-    Args:
-        record: The content of a comparison's `results.json`.
-        console: Where to print; by default the standard output.
-    """
-    console = console or consoles.console()
-    for loss, heads in by_loss(record).items():
-        title = plain(f"{record['title']}, {loss}: ")
-        title += f"{_zero(record)} → at the end"
-        drawn = Table(
-            title=Text(title),
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            show_edge=False,
-            pad_edge=False,
-        )
-        drawn.add_column("mean ± std over seeds", no_wrap=True)
-        for head in heads:
-            drawn.add_column(Text(plain(head)), justify="right", no_wrap=True)
-        # What is left for a cell beside the label, the columns 3 apart.
-        room = (console.width - _LABEL_WIDTH) // len(heads) - 3
-        for label, cells in table(heads, plus_minus="±"):
-            stack = any(len(_inline(cell)) > room for cell in cells)
-            drawn.add_row(label, *(_plain(cell, stack) for cell in cells))
-        console.print(drawn, "")
-    for sentence in notices(record) + findings(record):
-        console.print(Text(f"• {plain(sentence)}"))
-
-
-def markdown_summary(record: Mapping[str, Any]) -> str:
-    """Returns a GitHub table for each loss, then notices and findings."""
-    parts = []
-    for loss, heads in by_loss(record).items():
-        lines = [plain(f"#### {record['title']}, {loss}"), ""]
-        lines.append(_markdown_row(f"{_zero(record)} → at the end", heads))
-        lines.append(_markdown_row("---", ["---:"] * len(heads)))
-        for label, cells in table(heads):
-            lines.append(_markdown_row(label, map(_inline, cells)))
-        parts.append("\n".join(lines))
-    sentences = notices(record) + findings(record)
-    parts.append("\n".join(f"* {plain(sentence)}" for sentence in sentences))
-    return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def notices(record: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before the numbers: what is only partial."""
-    sentences = []
-    scale = record.get("scale")
-    if scale:
-        epochs, theirs = scale["epochs"], scale["protocol_epochs"]
-        sentences.append(
-            f"{'Scaled down' if epochs < theirs else 'Longer'}: {epochs} "
-            f"epochs a run instead of the {theirs} of "
-            f"{scale.get('of', _PROTOCOL)}. The numbers are not those of it."
-        )
-    if record.get("deviations"):
-        sentences.append(
-            "Other settings than the protocol's: "
-            f"{', '.join(record['deviations'])}."
-        )
-    data = record.get("data") or {}
-    if data.get("per_class") is not None:
-        sentences.append(
-            f"Trained on {data['per_class']:,} images a class, not on all of "
-            "them."
-        )
-    if data.get("test_images") is not None:
-        sentences.append(
-            f"Tested on {data['test_images']:,} images, not on all of them."
-        )
-    sentences += _not_found(record)
-    if record.get("interrupted"):
-        sentences.append(
-            "Interrupted before every run had finished: the comparison is "
-            "partial."
-        )
-    return sentences
-
-
-def _not_found(record):
-    rows = [row for run in record["runs"] for row in robustness(run)]
-    missing = [row.get("images", 0) - row.get("found", 0) for row in rows]
-    if not any(missing):
-        return []
-    return [
-        f"DeepFool found no perturbation for up to {max(missing)} of "
-        f"{rows[0]['images']} images, in {sum(m > 0 for m in missing)} of "
-        f"{len(rows)} measurements. Its robustness is the mean over the others."
-    ]
-
-
-def findings(record: Mapping[str, Any]) -> list[str]:
-    """Compares each head with the linear one, by paired seeds, in sentences.
-
-    A difference counts as one if it is larger than its standard deviation
-    over at least three seeds that both heads were trained with. That is a
-    description of these seeds and no test of significance.
-
-    Args:
-        record: The content of a comparison's `results.json`.
-
-    Returns:
-        Sentences: for each loss what failed, where the training error never
-        vanished, what the terminal phase changed, and how heads compare.
-    """
-    sentences = []
-    losses = by_loss(record)
-    longest = max(map(_last_epoch, groups(record).values()))
-    for loss, heads in losses.items():
-        for group in heads.values():
-            sentences += _left_out(group) + _not_finite(group)
-            sentences += _shorter(group, longest) + _never_vanished(group)
-        sentences += _terminal_phase(loss, heads.values())
-        if "linear" not in heads:
-            sentences.append(
-                f"{loss}: there is no linear head to compare with."
-            )
-            continue
-        for head, group in heads.items():
-            if head != "linear":
-                sentences += _against(group, heads["linear"])
-    return sentences
-
-
 def _group(loss, head, runs, interrupted):
     failed = tuple(run for run in runs if problem(run))
     sound = [run for run in runs if not problem(run)]
@@ -407,7 +245,8 @@ def _finite(number):
     return float(number)
 
 
-def _statistic(values: Iterable[float]) -> Statistic | None:
+def statistic(values: Iterable[float]) -> Statistic | None:
+    """The mean of some values and their spread; `None` of no values."""
     values = list(values)
     if not values:
         return None
@@ -427,215 +266,3 @@ def vanished(record: Mapping[str, Any]) -> str:
     """What counts as zero training error: ` (≤ 0.1 %)`, or nothing."""
     threshold = (record.get("settings") or {}).get("threshold")
     return "" if threshold is None else f" (≤ {100 * (1 - threshold):.2g} %)"
-
-
-def _zero(record):
-    return f"at zero training error{vanished(record)}"
-
-
-def _seeds(group):
-    counts = [len(group.reached), len(group.runs)]
-    remarks = [
-        f"{len(runs)} {what}"
-        for what, runs in (
-            ("failed", group.failed),
-            ("unfinished", group.unfinished),
-        )
-        if runs
-    ]
-    values = counts[1:] if counts[0] in (0, counts[1]) else counts
-    return Cell(tuple(map(str, values)), ", ".join(remarks))
-
-
-def _cell(group, quantity, plus_minus):
-    found = [group.statistic(quantity.key, m) for m in quantity.moments]
-    texts = tuple(format_statistic(s, quantity.kind, plus_minus) for s in found)
-    if quantity.key == "terminal_epoch":
-        return _terminal_cell(group, texts)
-    # Where a value is missing in some runs only, the mean is of the others.
-    remarks = [
-        f"n={s.n}"
-        for s, moment in zip(found, quantity.moments, strict=True)
-        if s is not None and s.n < group.expected(moment)
-    ]
-    return Cell(texts, ", ".join(dict.fromkeys(remarks)))
-
-
-def _terminal_cell(group, texts):
-    reached, runs = len(group.reached), len(group.runs)
-    if runs and not reached:
-        return Cell(("never",))
-    remark = f"{reached} of {runs} reached" if reached < runs else ""
-    return Cell(texts, remark)
-
-
-def _plain(cell, stack):
-    if not stack:
-        return Text(_inline(cell))
-    first, *later = cell.values
-    remark = [cell.remark] if cell.remark else []
-    return Text("\n".join([first, *(f"→ {text}" for text in later), *remark]))
-
-
-def _inline(cell):
-    text = " → ".join(cell.values)
-    return f"{text} ({cell.remark})" if cell.remark else text
-
-
-def _markdown_row(label, cells):
-    texts = [plain(text).replace("|", "\\|") for text in (label, *cells)]
-    return f"| {' | '.join(texts)} |"
-
-
-def _seed_list(runs):
-    seeds = ", ".join(str(run["seed"]) for run in runs)
-    return f"seed {seeds}" if len(runs) == 1 else f"seeds {seeds}"
-
-
-def _left_out(group):
-    name = f"{group.loss}, {group.head}"
-    return [
-        f"{name}, seed {run['seed']}: failed ({problem(run)}); it is in no "
-        "average."
-        for run in group.failed
-    ] + [
-        f"{name}, seed {run['seed']}: stopped after epoch {run['epochs']}; it "
-        "is in no average."
-        for run in group.unfinished
-    ]
-
-
-def _not_finite(group):
-    """Names the values that cannot be averaged, of runs that can."""
-    return [
-        f"{group.loss}, {group.head}, seed {run['seed']}: {quantity.label} is "
-        "not finite at the end; the average leaves it out."
-        for run in group.runs
-        for quantity in QUANTITIES
-        if END in quantity.moments
-        and run["last"].get(quantity.key) is not None
-        and value(run, quantity.key, END) is None
-    ]
-
-
-def _last_epoch(group):
-    return max((run["last"]["epoch"] for run in group.runs), default=0)
-
-
-def _shorter(group, longest):
-    if not group.runs or _last_epoch(group) == longest:
-        return []
-    return [
-        f"{group.loss}, {group.head}: last measured after epoch "
-        f"{_last_epoch(group)}, others after epoch {longest}; the ends do not "
-        "compare."
-    ]
-
-
-def _never_vanished(group):
-    never = [run for run in group.runs if run not in group.reached]
-    if not never:
-        return []
-    name = f"{group.loss}, {group.head}"
-    share = f"in {len(never)} of {len(group.runs)} runs"
-    if not group.reached:
-        share = "in any run"
-    return [
-        f"{name}: the training error did not vanish {share} "
-        f"({_seed_list(never)}): no claim about collapse is made."
-    ]
-
-
-def _terminal_phase(loss, members):
-    runs = [
-        run
-        for group in members
-        for run in group.reached
-        if run["at_terminal_epoch"]["epoch"] < run["last"]["epoch"]
-    ]
-    parts = []
-    for name, key, verb, sign in (
-        ("NC1", "nc1", "fell", -1),
-        ("test accuracy", "val_nc_accuracy", "rose", 1),
-        ("DeepFool robustness", "deepfool", "rose", 1),
-    ):
-        gains = [value(run, key, GAIN) for run in runs]
-        gains = [gain for gain in gains if gain is not None]
-        if gains:
-            count = sum(sign * gain > 0 for gain in gains)
-            parts.append(f"{name} {verb} in {count} of {len(gains)} runs")
-    if not parts:
-        return []
-    what = ", ".join(parts)
-    return [f"{loss}: from zero training error to the end, {what}."]
-
-
-def _against(group, linear):
-    name = f"{group.loss}, {group.head} against linear"
-    pairs = _pairs(group, linear)
-    if not pairs:
-        return [
-            f"{name}: no seed was trained with both heads to the same epoch, "
-            "so they are not compared."
-        ]
-    reached = [p for p in pairs if all(r.get("at_terminal_epoch") for r in p)]
-    return [
-        f"{name}: {sentence}"
-        for sentence in (_accuracy(pairs), _collapse(reached))
-        if sentence
-    ]
-
-
-def _pairs(group, linear):
-    others = {run["seed"]: run for run in linear.runs}
-    pairs = [
-        (run, others[run["seed"]])
-        for run in group.runs
-        if run["seed"] in others
-    ]
-    return [
-        (a, b) for a, b in pairs if a["last"]["epoch"] == b["last"]["epoch"]
-    ]
-
-
-def _paired_values(pairs, key):
-    values = [[value(run, key, END) for run in pair] for pair in pairs]
-    return [pair for pair in values if None not in pair]
-
-
-def _accuracy(pairs):
-    values = _paired_values(pairs, "val_nc_accuracy")
-    difference = _statistic(a - b for a, b in values)
-    if difference is None:
-        return None
-    return (
-        f"test accuracy at the end {format_statistic(difference, 'points')} "
-        f"points{_verdict(difference)}"
-    )
-
-
-def _collapse(pairs):
-    values = _paired_values(pairs, "nc1")
-    ratios = [a / b for a, b in values if a > 0 and b > 0]
-    logarithm = _statistic(map(math.log, ratios))
-    if logarithm is None:
-        return None
-    between = ""
-    if logarithm.n > 1:
-        between = f" (seeds: {min(ratios):.2g} to {max(ratios):.2g})"
-    return (
-        f"NC1 at the end {math.exp(logarithm.mean):.2g} times that of the "
-        f"linear head{between}{_verdict(logarithm)}"
-    )
-
-
-def _verdict(difference):
-    if difference.n == 1:
-        return ". One seed: no spread, no ranking."
-    over = f" over {difference.n} paired seeds: "
-    if difference.n < _ENOUGH_SEEDS:
-        return over + "too few seeds to tell."
-    if abs(difference.mean) <= difference.spread:
-        return over + "no difference beyond the spread of the seeds."
-    word = "higher" if difference.mean > 0 else "lower"
-    return over + f"{word} by more than the spread of the seeds."

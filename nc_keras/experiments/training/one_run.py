@@ -2,12 +2,8 @@
 
 import contextlib
 import dataclasses
-import importlib
 import math
 import pathlib
-import statistics
-import time
-from collections.abc import Iterator
 from collections.abc import Sequence
 
 import keras
@@ -23,22 +19,14 @@ from nc_keras.experiments.options.settings import Settings
 from nc_keras.experiments.results.record import fixed
 from nc_keras.experiments.results.record import is_finished
 from nc_keras.experiments.results.record import write_run
+from nc_keras.experiments.training.losses import build_loss
 from nc_keras.experiments.training.networks import build_model
-from nc_keras.experiments.training.progress import EpochProgress
+from nc_keras.experiments.training.resumable import Resumable
+from nc_keras.experiments.training.resumable import make_deterministic
 from nc_keras.experiments.training.robustness import Robustness
+from nc_keras.experiments.training.stopwatch import Stopwatch
+from nc_keras.metrics import METRICS
 from nc_keras.processes import is_first_process
-from nc_keras.writers.files import replace_atomically
-
-LOSSES = {
-    "ce": lambda classes: nc_keras.losses.CE(),
-    "mse": lambda classes: nc_keras.losses.MSE(),
-    # Hui & Belkin 2020, as others transcribe it: for 1,000 classes, and below.
-    "rescaled_square": lambda classes: (
-        nc_keras.losses.RescaledSquare(k=15, M=30)
-        if classes >= 1000
-        else nc_keras.losses.RescaledSquare(k=1, M=15)
-    ),
-}
 
 
 def train(
@@ -113,7 +101,6 @@ class Training:
         self.model = model
         self.shared_by = shared_by
         self.folder = settings.folder / run.name
-        self.finite = nc_keras.callbacks.TerminateOnNonFinite()
         self.stopwatch = Stopwatch()
         lasting = [
             self.stopwatch,
@@ -121,20 +108,12 @@ class Training:
         ]
         if settings.deepfool:
             lasting.append(Robustness(self.folder, dataset, settings.deepfool))
-        self.checkpoint = nc_keras.callbacks.Checkpoint(
-            self.folder / "checkpoints",
-            lasting,
-            dataclasses.asdict(run) | fixed(settings, dataset),
+        self.resumable = Resumable(
+            self.folder,
+            dataclasses.asdict(run) | fixed(settings, dataset, run),
+            [*lasting, *own_callbacks(settings, run, self.folder), *callbacks],
+            lambda epoch: settings.learning_rate_at(epoch, run.loss),
         )
-        self.callbacks = [
-            keras.callbacks.LearningRateScheduler(
-                lambda epoch, _: settings.learning_rate_at(epoch, run.loss)
-            ),
-            self.finite,
-            *lasting,
-            *callbacks,
-            self.checkpoint,
-        ]
 
     def finish(self) -> None:
         """Trains to the end, and writes model and outcome, whatever comes."""
@@ -142,7 +121,7 @@ class Training:
             self._fit()
         except OSError as error:
             # A full disk has no room for a model either.
-            epoch = self.checkpoint.finished_epochs
+            epoch = self.resumable.begin
             raise OSError(
                 f"{error} The last good checkpoint of {self.run.name} is "
                 f"after epoch {epoch}."
@@ -151,43 +130,42 @@ class Training:
             self._write(finished=False)
             raise
         self._write(finished=True)
-        self.checkpoint.delete()
+        self.resumable.checkpoint.delete()
 
     def _fit(self):
-        settings, begin = self.settings, self.checkpoint.finished_epochs
+        settings, begin = self.settings, self.resumable.begin
         if begin and is_first_process():
             print(f"{self.run.name}: goes on after epoch {begin}")
-        with progress_bar(settings, self.run) as bar:
-            self.model.fit(
-                **self.dataset.fit_data(
-                    settings.batch_size,
-                    self.run.seed,
-                    begin,
-                    self.shared_by,
-                    settings.remainder,
-                ),
-                **validation(self.dataset),
-                validation_freq=settings.measured_epochs,
-                initial_epoch=begin,
-                epochs=settings.epochs,
-                callbacks=[*self.callbacks, *bar],
-                verbose=0,
-            )
+        has_bar = settings.progress and is_first_process()
+        self.resumable.fit(
+            self.model,
+            settings.epochs,
+            f"{settings.dataset}, {self.run.name}" if has_bar else None,
+            **self.dataset.fit_data(
+                settings.batch_size,
+                self.run.seed,
+                begin,
+                self.shared_by,
+                settings.remainder,
+            ),
+            **validation(self.dataset),
+            validation_freq=settings.measured_epochs,
+        )
 
     def _write(self, finished):
         outcome = {
             "finished": finished,
-            "failure": failure(self.finite),
+            "failure": self.resumable.failure,
             "seconds_per_epoch": self.stopwatch.seconds_per_epoch,
         }
         if not finished or outcome["failure"]:
             # The weights are those of some step, or not finite.
-            self.checkpoint.restore(self.model)
-            outcome["model_epoch"] = self.checkpoint.finished_epochs
+            self.resumable.checkpoint.restore(self.model)
+            outcome["model_epoch"] = self.resumable.begin
         if not is_first_process():
             return
         if outcome.get("model_epoch") != 0:
-            replace_atomically(self.folder / "model.keras", self.model.save)
+            self.resumable.keep(self.model)
         write_run(self.folder, self.run, describe(self.model) | outcome)
 
 
@@ -207,13 +185,6 @@ def describe(model: keras.Model) -> dict:
     }
 
 
-def failure(finite: nc_keras.callbacks.TerminateOnNonFinite) -> str | None:
-    """Says at which epoch the loss was no longer finite, if it was not."""
-    if getattr(finite, "failed_at", None) is None:
-        return None
-    return f"the loss was not finite in epoch {finite.failed_at[0]}"
-
-
 def compiled_model(
     settings: Settings, run: Run, dataset: Dataset | ImageStream
 ) -> keras.Model:
@@ -227,11 +198,46 @@ def compiled_model(
             settings.momentum,
             settings.weight_decay,
         ),
-        loss=LOSSES[run.loss](dataset.num_classes),
+        loss=build_loss(settings, run.loss, dataset.num_classes),
         metrics=["accuracy"],
         steps_per_execution=settings.steps_per_execution,
     )
     return model
+
+
+def own_callbacks(
+    settings: Settings, run: Run, folder: pathlib.Path
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of the recipe's own, for one run.
+
+    Raises:
+        ValueError: If one of them is none.
+    """
+    made = []
+    for name in settings.callbacks:
+        own = settings.meant("callbacks", name)
+        if not isinstance(own, keras.callbacks.Callback):
+            own = own(run, folder)
+        if not isinstance(own, keras.callbacks.Callback):
+            raise ValueError(
+                f"The callback {name!r} must be a keras.callbacks.Callback, "
+                "or a function of the run and its folder that returns one. "
+                f"Received: {type(own).__name__}."
+            )
+        made.append(own)
+    return made
+
+
+def measured_tags(settings: Settings) -> list[str] | None:
+    """The tags of what is measured, or `None` for those by default."""
+    if not settings.metrics:
+        return None
+    by_default = [
+        tag
+        for tag, one in METRICS.items()
+        if one.default and not one.per_class and "ood" not in one.needs
+    ]
+    return list(dict.fromkeys([*by_default, *settings.metrics]))
 
 
 def panels(
@@ -254,6 +260,7 @@ def panels(
         epochs=settings.measured_epochs,
         threshold=settings.threshold,
         across_processes=shared,
+        metrics=measured_tags(settings),
         hparams={"batch_size": settings.batch_size, "seed": run.seed},
     )
 
@@ -264,74 +271,3 @@ def validation(dataset: Dataset | ImageStream) -> dict:
     if test[1] is None:
         return {"validation_data": test[0]}
     return {"validation_data": test, "validation_batch_size": 256}
-
-
-@contextlib.contextmanager
-def progress_bar(settings: Settings, run: Run) -> Iterator[list]:
-    """Yields the callbacks that draw progress: one, or none."""
-    if not settings.progress or not is_first_process():
-        yield []
-        return
-    with EpochProgress(f"{settings.dataset}, {run.name}") as bar:
-        yield [bar]
-
-
-def make_deterministic() -> None:
-    """Makes a seed repeat a run exactly on the same machine."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        tensorflow = importlib.import_module("tensorflow")
-        tensorflow.config.experimental.enable_op_determinism()
-    elif backend == "torch":
-        torch = importlib.import_module("torch")
-        torch.use_deterministic_algorithms(True)
-
-
-class Stopwatch(keras.callbacks.Callback):
-    """Puts the seconds since training began into `logs`.
-
-    Attributes:
-        seconds_per_epoch: The median over the epochs of the seconds that the
-            training steps took, without compiling, validating and measuring,
-            or `None` before the first has ended.
-    """
-
-    # Keras then calls `on_train_batch_end` from a thread of its own, once the
-    # step is done: elsewhere, JAX' steps have been asked for, not made.
-    async_safe = True
-
-    def __init__(self):
-        super().__init__()
-        self._seconds = []
-        self._before = 0.0
-
-    @property
-    def seconds_per_epoch(self) -> float | None:
-        # The first epoch compiles.
-        seconds = self._seconds[1:] or self._seconds
-        return round(statistics.median(seconds), 4) if seconds else None
-
-    def get_state(self) -> dict:
-        """What `Checkpoint` keeps."""
-        return {"seconds": self._seconds, "before": self._elapsed()}
-
-    def set_state(self, state: dict) -> None:
-        """Goes on where `get_state()` was called."""
-        self._seconds = list(state["seconds"])
-        self._before = state["before"]
-
-    def _elapsed(self):
-        return self._before + time.perf_counter() - self._start
-
-    def on_train_begin(self, logs=None):
-        self._start = time.perf_counter()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch_start = time.perf_counter()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._last_step = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._seconds.append(self._last_step - self._epoch_start)
-        logs["seconds"] = round(self._elapsed(), 3)

@@ -85,6 +85,15 @@ class Robustness(keras.callbacks.Callback):
         self._rows.write({"epoch": epoch + 1, **row})
 
 
+def _first(batches, count):
+    images = []
+    for batch, _ in batches:
+        images.append(np.asarray(batch))
+        if sum(map(len, images)) >= count:
+            break
+    return np.concatenate(images)[:count]
+
+
 def some_test_images(dataset: Dataset | ImageStream, count: int) -> np.ndarray:
     """Returns test images, the same at every call.
 
@@ -101,6 +110,6 @@ def some_test_images(dataset: Dataset | ImageStream, count: int) -> np.ndarray:
         )
     x, y = dataset.test_data(count)
     if y is None:
-        return np.asarray(next(iter(x))[0])
+        return _first(x, count)
     chosen = np.random.default_rng(0).choice(len(x), count, replace=False)
     return x[np.sort(chosen)]

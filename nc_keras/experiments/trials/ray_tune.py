@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import os
 import pathlib
@@ -34,7 +33,6 @@ from nc_keras.experiments.results.summary import value
 from nc_keras.experiments.training import one_run
 from nc_keras.experiments.trials.trial import Trial
 
-_ROOT = pathlib.Path(__file__).parents[1]
 # Trials share no arrays; Ray would take a third of the memory for them.
 _OBJECT_STORE = 100_000_000
 # After a driver was killed, its trials may take a moment to end.
@@ -83,9 +81,14 @@ def connected(cluster: Cluster) -> Iterator[float]:
 def environment(cluster: Cluster) -> dict[str, str]:
     """The environment of a trial's process, on every machine."""
     threads = str(cluster.cpus_per_trial)
-    paths = [str(_ROOT), os.environ.get("PYTHONPATH")]
+    # Where modules of the user's own are; each Python finds its own library.
+    paths = [
+        path or os.getcwd()
+        for path in sys.path
+        if not path.startswith((sys.prefix, sys.base_prefix))
+    ]
     variables = {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONPATH": os.pathsep.join(paths),
         "KERAS_BACKEND": keras.backend.backend(),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         # TensorFlow would take the whole GPU at once, and JAX three quarters.
@@ -123,7 +126,8 @@ def tune_trials(
     elsewhere = [_elsewhere(trial) for trial in trials]
     tuner = tune.Tuner(
         tune.with_resources(
-            functools.partial(_train, trials=elsewhere),
+            # Data of a recipe's own may be large.
+            tune.with_parameters(_train, trials=elsewhere),
             {"cpu": cluster.cpus_per_trial, "gpu": gpus},
         ),
         param_space={"trial": tune.grid_search(list(range(len(trials))))},
