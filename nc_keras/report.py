@@ -471,8 +471,9 @@ class _Scores:
     def __init__(self, statistics: ClassStatistics, dim: int | None):
         self._statistics = statistics
         self._dim = dim
-        self._waiting, self._size = [], 0
-        self._scores = []
+        self._waiting: list[np.ndarray] = []
+        self._scores: list[np.ndarray] = []
+        self._size = 0
         self.count = 0
 
     def update(self, features: np.ndarray) -> None:

@@ -157,7 +157,8 @@ def ood_mean(
     labels = None
     if hasattr(ood, "shape"):
         labels = np.zeros(len(ood), "int64")
-    sums, count = 0.0, 0
+    sums: Any = 0.0
+    count = 0
     for features, _ in extractor.batches(ood, labels, batch_size):
         sums = sums + mean_feature(features) * len(features)
         count += len(features)

@@ -26,6 +26,7 @@ from nc_keras.measuring.examples import Examples
 from nc_keras.measuring.examples import Reduction
 from nc_keras.measuring.examples import Rules
 from nc_keras.measuring.examples import blocks
+from nc_keras.measuring.registry import Metric
 from nc_keras.measuring.registry import select
 from nc_keras.measuring.source import ExampleSource
 from nc_keras.measuring.units import refuse_lost
@@ -109,9 +110,11 @@ class Measurement:
         self._missing = missing
         self._shared = gather is not None
         self._gather = gather or (lambda array: [array])
+        self._late: list[Metric] = []
         self._sort_metrics(scatter)
         self._gathered = Accumulator(num_classes, self._scatter)
-        self._rules = None
+        self._rules: Rules | None = None
+        self._swept: dict[Metric, Reduction] = {}
 
     @property
     def class_means(self) -> np.ndarray:
@@ -168,7 +171,7 @@ class Measurement:
                         part = self._gathered.statistics()
             except ValueError as problem:
                 error = problem
-            self._gathered = None
+            del self._gathered
             self.statistics = self._of_all(part, error)
             refuse_lost(self.statistics.means)
             self.layer = layer_of(
@@ -189,9 +192,11 @@ class Measurement:
             size = len(directions)
             self._within = np.zeros((size, size) if self._crossed else size)
         sought = self.class_means if self._late else None
-        self._rules = Rules(self._kernel, self._bias, sought, directions)
+        self._asked = Rules(self._kernel, self._bias, sought, directions)
         classes = len(self.statistics.counts)
-        self._late = {m: Reduction(m, classes) for m in self._late}
+        self._swept = {
+            metric: Reduction(metric, classes) for metric in self._late
+        }
         return bool(self._late) or directions is not None
 
     def sweep(self, features: np.ndarray, labels: np.ndarray) -> None:
@@ -199,8 +204,8 @@ class Measurement:
         classes = len(self.statistics.counts)
         features, labels = self._valid(features, labels, classes)
         for block, part in self._blocks(features, labels, classes=classes):
-            examples = Examples(block, part, self._rules)
-            for reduction in self._late.values():
+            examples = Examples(block, part, self._asked)
+            for reduction in self._swept.values():
                 reduction.update(examples)
             if self._centers is None:
                 continue
@@ -222,7 +227,7 @@ class Measurement:
                     np.diag(within) if self._crossed else within
                 ),
             )
-        for reduction in (self._early | self._late).values():
+        for reduction in (self._early | self._swept).values():
             reduction.merge(self._gather)
 
     def values(
@@ -237,7 +242,7 @@ class Measurement:
         """
         examples = {
             metric.tag: reduction.result()
-            for metric, reduction in (self._early | self._late).items()
+            for metric, reduction in (self._early | self._swept).items()
         }
         return evaluate(self.layer, self.metrics, examples, pairs, progress)
 
@@ -253,7 +258,7 @@ class Measurement:
             "means" in m.needs for m in over_examples
         )
         classes = self._num_classes
-        self._late = dict.fromkeys(over_examples if wait else ())
+        self._late = over_examples if wait else []
         self._early = {
             metric: Reduction(metric, classes)
             for metric in ([] if wait else over_examples)

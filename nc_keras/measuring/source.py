@@ -44,18 +44,18 @@ class FeatureSource:
         may_be_empty: bool = False,
         **choice: Any,
     ):
-        self._forward = lambda: extractor.batches(x, y, batch_size, **choice)
         if not isinstance(memory, numbers.Real) or not memory >= 0:
             raise ValueError(
                 "`memory` must be a number of bytes. "
                 f"Received: memory={memory!r}."
             )
-        self._memory = memory
-        self._may_be_empty = may_be_empty
-        self._batches = []
-        self._complete = False
-        self.kept = True
-        self.repeats = y is not None or not is_one_shot(x)
+        self._forward = lambda: extractor.batches(x, y, batch_size, **choice)
+        self._memory: float = memory
+        self._may_be_empty: bool = may_be_empty
+        self._batches: list[tuple[np.ndarray, np.ndarray]] = []
+        self._complete: bool = False
+        self.kept: bool = True
+        self.repeats: bool = y is not None or not is_one_shot(x)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         if self._complete:
@@ -95,8 +95,11 @@ class ExampleSource(Protocol):
         repeats: Boolean, whether there can be a second pass.
     """
 
-    kept: bool
-    repeats: bool
+    @property
+    def kept(self) -> bool: ...
+
+    @property
+    def repeats(self) -> bool: ...
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]: ...
 
