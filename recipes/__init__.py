@@ -2,6 +2,8 @@
 
 import os
 
+# TensorFlow, which reads it when it is imported, notes what nobody asked for.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow announces itself on the descriptor of errors when it is imported.
 _errors, _null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
 os.dup2(_null, 2)

@@ -9,7 +9,6 @@ fixed ETF with d = C saves over 20 % of ResNet-18.
 
 import dataclasses
 import math
-import os
 from typing import Literal
 
 import tyro
@@ -105,7 +104,6 @@ def _saved(parameters, linear):
 def main() -> None:
     """Runs the command line."""
     chosen = tyro.cli(Options, prog=" ".join(program()), description=__doc__)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with silenced(2):
         import nc_keras.experiments.training.networks  # noqa: F401
     print_table(chosen)
