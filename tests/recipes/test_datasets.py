@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -77,7 +78,11 @@ print(datasets.load("tiny", {str(data_dir)!r}).x_train.sum())
 print([m for m in ("tensorflow", "tensorflow_datasets") if m in sys.modules])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"KERAS_BACKEND": "numpy"},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
