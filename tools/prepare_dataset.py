@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import recipes  # noqa: F401  TensorFlow keeps quiet.
 from nc_keras.experiments import datasets
 from nc_keras.experiments.console.quiet import silenced
 

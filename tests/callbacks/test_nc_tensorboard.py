@@ -208,7 +208,7 @@ def test_non_finite_features_in_the_first_epoch_stop_cleanly(
 ):
     x, y = digits
     broken = x[:1000] * np.inf
-    panels = NCTensorBoard(tmp_path, broken, y[:1000])
+    panels = NCTensorBoard(tmp_path, broken, y[:1000], False)
     fit(panels, digits, epochs=3)
     assert "Epoch 1, step 32: training stops." in capsys.readouterr().out
     assert [row["epoch"] for row in rows_of(tmp_path)] == [1]
