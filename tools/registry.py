@@ -157,6 +157,7 @@ RESULTS = {
         Result(
             "bench_classes",
             "tools.bench_measure classes --classes 100 1000 10000 "
+            "--peer-classes 1000 "
             "--peer runs/neural-collapse",
             (),
         ),

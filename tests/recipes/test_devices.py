@@ -154,7 +154,8 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
 import nc_keras
-from recipes import datasets, devices
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets import devices
 
 import numpy as np
 digits, curves = datasets.digits(), []
