@@ -148,6 +148,18 @@ def metric(
             f"`over` must be one of {OVER}, `needs` of {tuple(_NEEDS)}. "
             f"Received: over={over!r}, needs={needs}."
         )
+    of_classes = tag.startswith("per_class_")
+    reductions = {
+        "pairs": ("mean", "variance"),
+        "weight_pairs": ("mean", "variance"),
+        "examples": ("classes",) if of_classes else ("mean",),
+    }.get(over, ("mean",))
+    if reduce not in reductions:
+        raise ValueError(
+            f"`reduce` of a metric {tag!r} over {over!r} must be "
+            f"{' or '.join(map(repr, reductions))}; what has one value per "
+            f"class is called 'per_class_...'. Received: reduce={reduce!r}."
+        )
     if group not in GROUPS:
         raise ValueError(
             f"`group` must be one of {', '.join(GROUPS)}. Received: {group!r}."
