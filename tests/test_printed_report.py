@@ -226,6 +226,14 @@ def test_columns_are_aligned(parts):
             assert line[end - 1] != " " == line[end]
 
 
+def test_no_note_is_cut():
+    names = [tag for tag, m in METRICS.items() if not m.per_class]
+    values = dict.fromkeys(names, 0.123456)
+    text = str(Report({"train": values, "test": values}))
+    for tag in names:
+        assert METRICS[tag].note in text
+
+
 def test_custom_and_long_metrics():
     tag = "a_metric_whose_name_is_longer_than_any_table_can_take"
     text = str(Report({"train": {tag: 1.0, "nc1": 1.0}, "test": {"nc1": 2.0}}))
