@@ -184,7 +184,7 @@ class Report(dict):
             dictionaries from tags to values.
         heading: List of strings, the lines above the table.
         notes: List of strings, the lines below the table.
-        per_class: Boolean, whether to print what has one value a class.
+        per_class: Boolean, whether to print what has one value per class.
         classes: Dictionary from data sets to arrays with the classes that
             have examples, to which such values belong.
 
@@ -564,7 +564,7 @@ def _number(value):
 
 
 def _class_table(name, values, classes):
-    """Lines with one row a class, for the arrays of a data set."""
+    """Lines with one row per class, for the arrays of a data set."""
     arrays = {tag: v for tag, v in values.items() if np.ndim(v) == 1}
     lines, tags = [], list(arrays)
     for start in range(0, len(tags), _CLASS_COLUMNS):

@@ -150,7 +150,7 @@ class FeatureExtractor:
                 `DataLoader` or other finite iterable of batches `(x, y)` or
                 `(x, y, sample_weight)`. Examples of weight zero are left
                 out; any other weight counts once.
-            y: Integer or one-hot labels, one an example or one a token.
+            y: Integer or one-hot labels, one per example or one per token.
             batch_size: Integer, for arrays. The last partial batch counts.
             mask: Array of the shape of the integer labels, or one value an
                 example: what is zero or false is left out. For arrays.
@@ -366,7 +366,7 @@ def _kept(labels, shape, mask, ignore_label):
         if not mask.ndim or mask.shape != shape[: mask.ndim]:
             raise ValueError(
                 "A mask, or sample weights, must have the shape of the "
-                f"integer labels, {shape}, or one value an example. "
+                f"integer labels, {shape}, or one value per example. "
                 f"Received: a mask of shape {given}."
             )
         missing = (1,) * (len(shape) - mask.ndim)
