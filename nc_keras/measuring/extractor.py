@@ -257,7 +257,9 @@ class FeatureExtractor:
                 is_left = True
                 yield features, labels
         if is_empty:
-            raise NoExamplesError("Received: an empty dataset.")
+            raise NoExamplesError(
+                "There must be examples. Received: an empty dataset."
+            )
         if not is_left:
             raise ValueError(
                 "No example is left to measure. Received: weights or a mask "

@@ -113,6 +113,7 @@ class Measurement:
         self._late: list[Metric] = []
         self._sort_metrics(scatter)
         self._gathered = Accumulator(num_classes, self._scatter)
+        self._dim: int | None = None
         self._rules: Rules | None = None
         self._swept: dict[Metric, Reduction] = {}
 
@@ -289,12 +290,20 @@ class Measurement:
                 "Another process could not measure its share of the examples, "
                 f"and says why. Received: an error in process {failed[0]}."
             )
+        dims = sorted({int(dim) for dim in states[:, 1] if dim})
+        if len(dims) > 1:
+            raise ValueError(
+                "The features of all processes must have one dimension. "
+                f"Received: {dims}."
+            )
         return self._merged(part, tuple(states[:, :2].max(axis=0)))
 
     def _merged(self, part, shape):
         classes, dim = map(int, shape)
         if not dim:
-            raise ValueError("Received: an empty dataset.")
+            raise ValueError(
+                "There must be examples. Received: an empty dataset."
+            )
         if not self._shared:
             return part
         scatters = self._scatter or (part and part.scatter is not None)
@@ -333,6 +342,14 @@ class Measurement:
             validate_shapes(
                 features, num_classes, self._kernel, self._train_means
             )
+            self._dim = self._dim or features.shape[1]
+            if self._dim != features.shape[1]:
+                raise ValueError(
+                    "The features of all batches must have one dimension; "
+                    "those of images of several sizes have it with "
+                    f'pooling="average". Received: {self._dim} and '
+                    f"{features.shape[1]}."
+                )
         return features, labels
 
     @contextlib.contextmanager
