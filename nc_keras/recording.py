@@ -26,7 +26,7 @@ def recording(
         of_outputs: Boolean, whether the outputs are recorded.
 
     Returns:
-        Context manager of the list of tensors, one a call.
+        Context manager of the list of tensors, one per call.
 
     Example:
 

@@ -13,12 +13,14 @@ import keras
 import numpy as np
 
 from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.evaluation import evaluate
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.extractor import extractor_of
 from nc_keras.measuring.passes import mean_feature
 from nc_keras.measuring.passes import measured
 from nc_keras.measuring.registry import GROUPS
 from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.registry import Metric
 from nc_keras.measuring.registry import select
 from nc_keras.measuring.source import MEMORY
 from nc_keras.measuring.source import FeatureSource
@@ -182,7 +184,7 @@ class Report(dict):
             dictionaries from tags to values.
         heading: List of strings, the lines above the table.
         notes: List of strings, the lines below the table.
-        per_class: Boolean, whether to print what has one value a class.
+        per_class: Boolean, whether to print what has one value per class.
         classes: Dictionary from data sets to arrays with the classes that
             have examples, to which such values belong.
 
@@ -290,12 +292,10 @@ class _Choice:
         chosen = self.metrics
         if isinstance(chosen, list) and chosen:
             # What another data set or `ood` has is no error here.
-            elsewhere = set()
-            if self.has_ood:
-                elsewhere.add("nc5")
+            elsewhere = {"ood"} if self.has_ood else set()
             if self.has_test and not is_test:
-                elsewhere.add("ncc_accuracy")
-            chosen = [tag for tag in chosen if tag not in elsewhere]
+                elsewhere.add("train_means")
+            chosen = [t for t in chosen if not _needs(t) & elsewhere]
             if not chosen:
                 return []
         tags = [metric.tag for metric in select(chosen, have)]
@@ -306,6 +306,17 @@ class _Choice:
                 if metric.per_class and metric.tag not in tags
             ]
         return tags
+
+    def of_ood(self) -> list[Metric]:
+        """What is measured once the mean of `ood` is known: NC5, and yours."""
+        tags = ["nc5"]
+        if self.metrics == "all":
+            tags += METRICS
+        elif self.metrics is not None:
+            tags += self.metrics
+        return [
+            m for m in METRICS.values() if m.tag in tags and "ood" in m.needs
+        ]
 
 
 class _Run:
@@ -333,7 +344,7 @@ class _Run:
             "train",
             source,
             {*tags, _STATISTICS_ONLY},
-            scatter=ood is not None,
+            scatter=True if ood is not None else None,
         )
         values = {"train": self._values(first, tags)}
         scores = None if ood is None else _Scores(first.statistics, neco_dim)
@@ -353,7 +364,7 @@ class _Run:
             known, mean = scores.count, self._score_ood(ood, scores)
             for name, layer in self.layers.items():
                 layer = dataclasses.replace(layer, ood_mean=mean)
-                values[name]["nc5"] = _nc5(layer)
+                values[name] |= evaluate(layer, chosen.of_ood())
             values["ood"] = _detection(*np.split(scores.result(), [known]))
         return values
 
@@ -522,9 +533,8 @@ class _Scored:
             yield features, labels
 
 
-def _nc5(layer):
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(METRICS["nc5"].function(layer))
+def _needs(tag):
+    return METRICS[tag].needs if tag in METRICS else frozenset()
 
 
 def _detection(id_scores, ood_scores):
@@ -554,7 +564,7 @@ def _number(value):
 
 
 def _class_table(name, values, classes):
-    """Lines with one row a class, for the arrays of a data set."""
+    """Lines with one row per class, for the arrays of a data set."""
     arrays = {tag: v for tag, v in values.items() if np.ndim(v) == 1}
     lines, tags = [], list(arrays)
     for start in range(0, len(tags), _CLASS_COLUMNS):

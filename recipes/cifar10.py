@@ -1,4 +1,4 @@
-"""The papers' protocol on CIFAR-10: 5,000 images a class, ResNet-18.
+"""The papers' protocol on CIFAR-10: 5,000 images per class, ResNet-18.
 
     python tools/prepare_dataset.py cifar10 --archives DIR
     python -m recipes.cifar10

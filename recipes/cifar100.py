@@ -1,4 +1,4 @@
-"""The papers' protocol on CIFAR-100: 500 images a class, ResNet-50.
+"""The papers' protocol on CIFAR-100: 500 images per class, ResNet-50.
 
     python tools/prepare_dataset.py cifar100 --archives DIR
     python -m recipes.cifar100

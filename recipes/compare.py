@@ -53,6 +53,13 @@ RECIPES = {
 }
 
 
+def _is_module(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # Of what would be its package.
+        return False
+
+
 def recipe_of(name: str) -> Settings:
     """Returns the settings of a recipe.
 
@@ -65,7 +72,7 @@ def recipe_of(name: str) -> Settings:
     """
     if name in RECIPES:
         return RECIPES[name]
-    if not name.endswith(".py") and importlib.util.find_spec(name) is None:
+    if not name.endswith(".py") and not _is_module(name):
         raise ValueError(nearest("The recipe", name, RECIPES))
     settings = getattr(module_of(name), "SETTINGS", None)
     if not isinstance(settings, Settings):
@@ -110,8 +117,12 @@ def compare(arguments: list[str]) -> None:
     Args:
         arguments: The name of a recipe, and options.
     """
-    if not arguments or arguments[0] in ("-h", "--help"):
-        sys.exit(f"{__doc__}\nRecipes: {', '.join(RECIPES)}")
+    text = f"{__doc__}\nRecipes: {', '.join(RECIPES)}"
+    if not arguments:
+        sys.exit(text)
+    if arguments[0] in ("-h", "--help"):
+        print(text)
+        return
     name, *options = arguments
 
     def work():

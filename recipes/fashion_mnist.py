@@ -1,4 +1,4 @@
-"""The papers' protocol on Fashion-MNIST: 6,000 images a class, ResNet-18.
+"""The papers' protocol on Fashion-MNIST: 6,000 images per class, ResNet-18.
 
     python tools/prepare_dataset.py fashion_mnist
     python -m recipes.fashion_mnist

@@ -1,4 +1,4 @@
-"""The papers' protocol on ImageNet: 600 images a class, ResNet-152.
+"""The papers' protocol on ImageNet: 600 images per class, ResNet-152.
 
     python tools/prepare_dataset.py imagenet2012 --archives DIR
     python -m recipes.imagenet2012

@@ -1,4 +1,4 @@
-"""The papers' protocol on MNIST: 5,000 images a class, ResNet-18.
+"""The papers' protocol on MNIST: 5,000 images per class, ResNet-18.
 
     python tools/prepare_dataset.py mnist --archives DIR
     python -m recipes.mnist

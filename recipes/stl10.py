@@ -1,4 +1,4 @@
-"""The papers' protocol on STL-10: 500 images a class of 96x96, ResNet-50.
+"""The papers' protocol on STL-10: 500 images per class of 96x96, ResNet-50.
 
     python tools/prepare_dataset.py stl10 --archives DIR
     python -m recipes.stl10

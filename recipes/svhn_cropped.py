@@ -1,4 +1,4 @@
-"""The papers' protocol on SVHN: 4,600 images a class, ResNet-18.
+"""The papers' protocol on SVHN: 4,600 images per class, ResNet-18.
 
     python tools/prepare_dataset.py svhn_cropped --archives DIR
     python -m recipes.svhn_cropped

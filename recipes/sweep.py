@@ -126,8 +126,12 @@ def sweep(arguments: Sequence[str]) -> None:
     Args:
         arguments: The name of a recipe, and options.
     """
-    if not arguments or arguments[0] in ("-h", "--help"):
-        sys.exit(f"{__doc__}\nRecipes: {', '.join(RECIPES)}")
+    text = f"{__doc__}\nRecipes: {', '.join(RECIPES)}"
+    if not arguments:
+        sys.exit(text)
+    if arguments[0] in ("-h", "--help"):
+        print(text)
+        return
     name, *options = arguments
     run_command(lambda: run(name, *parse(name, options)))
 

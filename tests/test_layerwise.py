@@ -225,6 +225,20 @@ def test_datasets_of_one_pass(digits):
         layerwise(model, batches(*digits), memory=0)
 
 
+def test_one_pass_where_the_scatter_is_gathered(digits):
+    model = mlp()
+    result = layerwise(
+        model, batches(*digits), metrics=["vci", "nc1"], memory=0
+    )
+    expected = layerwise(model, *digits, metrics=["vci", "nc1"])
+    np.testing.assert_allclose(
+        result.column("nc1"), expected.column("nc1"), 1e-4
+    )
+    with pytest.raises(ValueError, match="^nc1 needs a second pass"):
+        tags = ["nc1_trace_ratio", "nc1"]
+        layerwise(model, batches(*digits), metrics=tags, memory=0)
+
+
 def test_one_hot_labels_and_tf_data(digits):
     x, y = digits
     model = mlp()

@@ -11,6 +11,7 @@ from keras import layers
 
 import nc_keras
 from nc_keras.measuring.forward import Forward
+from nc_keras.measuring.registry import METRICS
 from nc_keras.report import Report
 from nc_keras.report import report
 
@@ -143,6 +144,9 @@ def test_streaming_passes(parts, ood, forward_passes):
     del forward_passes[:]
     quiet(model, train, test, memory=0, metrics="nc1", **options)
     assert len(forward_passes) == 2 + 1 + 1
+    del forward_passes[:]
+    quiet(model, train, test, memory=0, metrics="nc1", batch_size=600)
+    assert len(forward_passes) == 2 + 1
 
 
 def test_scores_are_the_same_in_parts(parts, ood, monkeypatch):
@@ -220,6 +224,14 @@ def test_columns_are_aligned(parts):
         for name in ("train", "test"):
             end = head.index(name) + len(name)
             assert line[end - 1] != " " == line[end]
+
+
+def test_no_note_is_cut():
+    names = [tag for tag, m in METRICS.items() if not m.per_class]
+    values = dict.fromkeys(names, 0.123456)
+    text = str(Report({"train": values, "test": values}))
+    for tag in names:
+        assert METRICS[tag].note in text
 
 
 def test_custom_and_long_metrics():
@@ -311,6 +323,29 @@ def test_only_what_was_chosen(parts, ood):
     assert set(values["train"]) == {"nc5"}
     assert set(values["test"]) == {"ncc_accuracy", "nc5"}
     assert set(values["ood"]) == {"neco_auroc", "neco_fpr95"}
+
+
+def test_own_metrics_of_other_data(parts, ood, monkeypatch):
+    registered = dict(METRICS)
+    monkeypatch.setattr("nc_keras.measuring.registry.METRICS", registered)
+    module = sys.modules["nc_keras.report"]
+    monkeypatch.setattr(module, "METRICS", registered)
+
+    @nc_keras.metrics.metric("ood_norm", "ood", default=False)
+    def ood_norm(layer):
+        return np.linalg.norm(layer.ood_mean)
+
+    @nc_keras.metrics.metric(
+        "twice", "means", "train_means", over="examples", default=False
+    )
+    def twice(examples):
+        return 2.0 * (examples.nearest_means == examples.labels)
+
+    tags = ["ood_norm", "twice", "ncc_accuracy"]
+    values = quiet(mlp(), *parts, ood=ood, metrics=tags)
+    assert set(values["train"]) == {"nc5", "ood_norm"}
+    assert values["train"]["ood_norm"] == values["test"]["ood_norm"] > 0
+    assert values["test"]["twice"] == 2 * values["test"]["ncc_accuracy"]
 
 
 @pytest.mark.parametrize(

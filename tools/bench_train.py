@@ -172,7 +172,7 @@ def print_table(network: str, settings: dict, rows: list[dict]) -> None:
     """Prints the rows of a network, with ratios to the PyTorch loops."""
     table = Table(
         *("", "s an epoch", "least", "most", "images/s", "first epoch, s"),
-        title=f"{network}: {settings['images']:,} images an epoch, batch "
+        title=f"{network}: {settings['images']:,} images per epoch, batch "
         f"{settings['batch_size']}",
     )
     rivals = [row for row in rows if not row["contender"].startswith("keras")]

@@ -314,7 +314,7 @@ class NeuralCollapse(keras.callbacks.Callback):
             missing=self.missing,
             metrics=metrics,
             gather=all_gather if self.across_processes else None,
-            scatter=self.decay is not None,
+            scatter=True if self.decay is not None else None,
         )
         if not prefix:
             self.train_means = measurement.class_means

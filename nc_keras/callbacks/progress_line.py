@@ -9,7 +9,7 @@ class ProgressLine(keras.callbacks.ProgbarLogger):
     """Keras' progress bar, with few of the values that callbacks measure.
 
     `fit(verbose=1)` prints every value in `logs`: with `NeuralCollapse` that
-    is a paragraph an epoch. This bar prints what the training steps and the
+    is a paragraph per epoch. This bar prints what the training steps and the
     validation report, and the metrics that you name. All values stay in
     `History`, `metrics.jsonl` and the panels. Place it last in the list of
     callbacks; Keras then adds no bar of its own.

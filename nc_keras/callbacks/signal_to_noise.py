@@ -39,7 +39,7 @@ class SignalToNoise(keras.callbacks.Callback):
     NaN, the first time is printed, and training goes on.
 
     With `log_dir` everything is on disk at the end of each epoch: in
-    `snr.jsonl` (all values and the time, one JSON object an epoch) and in the
+    `snr.jsonl` (all values and the time, one JSON object per epoch) and in the
     TensorBoard run `snr`, as histograms and scalars. A training that resumes
     at a later epoch goes on there.
 

@@ -165,7 +165,7 @@ def validate_lengths(x: Any, y: Any) -> np.ndarray:
         refuse_masked(array, "Examples")
         if not len(np.shape(array)):
             raise ValueError(
-                "Examples and labels must be arrays with one row an example. "
+                "Examples and labels must be arrays with one row per example. "
                 f"Received: {type(array).__name__} without a length."
             )
         if len(array) != len(y) or not len(y):

@@ -150,7 +150,7 @@ class FeatureExtractor:
                 `DataLoader` or other finite iterable of batches `(x, y)` or
                 `(x, y, sample_weight)`. Examples of weight zero are left
                 out; any other weight counts once.
-            y: Integer or one-hot labels, one an example or one a token.
+            y: Integer or one-hot labels, one per example or one per token.
             batch_size: Integer, for arrays. The last partial batch counts.
             mask: Array of the shape of the integer labels, or one value an
                 example: what is zero or false is left out. For arrays.
@@ -257,7 +257,9 @@ class FeatureExtractor:
                 is_left = True
                 yield features, labels
         if is_empty:
-            raise NoExamplesError("Received: an empty dataset.")
+            raise NoExamplesError(
+                "There must be examples. Received: an empty dataset."
+            )
         if not is_left:
             raise ValueError(
                 "No example is left to measure. Received: weights or a mask "
@@ -366,7 +368,7 @@ def _kept(labels, shape, mask, ignore_label):
         if not mask.ndim or mask.shape != shape[: mask.ndim]:
             raise ValueError(
                 "A mask, or sample weights, must have the shape of the "
-                f"integer labels, {shape}, or one value an example. "
+                f"integer labels, {shape}, or one value per example. "
                 f"Received: a mask of shape {given}."
             )
         missing = (1,) * (len(shape) - mask.ndim)

@@ -23,7 +23,7 @@ class LastLayer:
         means: `(C, D)`, the class means.
         variances: `(C,)`, the mean of `||h - mu_c||^2` over each class.
         counts: `(C,)`, the examples of each class.
-        kernel: `(C, D)`, one row of the head's weights a class, or `None`.
+        kernel: `(C, D)`, one row of the head's weights per class, or `None`.
         bias: `(C,)`, or zero.
         classes: The rows of `kernel` that `means` belong to, where not every
             class has examples, else `None`.

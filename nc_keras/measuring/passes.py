@@ -113,6 +113,7 @@ class Measurement:
         self._late: list[Metric] = []
         self._sort_metrics(scatter)
         self._gathered = Accumulator(num_classes, self._scatter)
+        self._dim: int | None = None
         self._rules: Rules | None = None
         self._swept: dict[Metric, Reduction] = {}
 
@@ -126,17 +127,22 @@ class Measurement:
         features, labels = self._valid(features, labels, self._num_classes)
         if self._rules is None:  # Only now are the shapes known to fit.
             self._rules = Rules(self._kernel, self._bias, self._train_means)
-        for block, part in self._blocks(features, labels, self._early):
-            self._gathered.update(block, part)
-            examples = Examples(block, part, self._rules)
-            for reduction in self._early.values():
-                reduction.update(examples)
+        with _quiet():
+            for block, part in self._blocks(features, labels, self._early):
+                self._gathered.update(block, part)
+                examples = Examples(block, part, self._rules)
+                for reduction in self._early.values():
+                    reduction.update(examples)
 
     def stream(self, source: ExampleSource) -> None:
         """Is told, in the first pass, that features no longer fit memory."""
-        is_swept = self._late or (self._directions and self._never_scatters)
-        if is_swept and not source.repeats:
-            tags = [m.tag for m in (self._late or self.metrics)]
+        awaited = self._late
+        if self._never_scatters and not self._gathered.scatter_wanted:
+            awaited = [
+                m for m in self.metrics if m in awaited or m.needs & _PRINCIPAL
+            ]
+        if awaited and not source.repeats:
+            tags = [m.tag for m in awaited]
             raise ValueError(
                 f"{', '.join(tags)} needs a second pass over features that do "
                 "not fit into `memory`, but this dataset can be iterated only "
@@ -144,7 +150,7 @@ class Measurement:
                 "dataset that starts anew. Received: an iterator, and "
                 f"{self._gathered.examples} examples so far."
             )
-        if is_swept or not self._directions or self._gathered.scatter_wanted:
+        if awaited or not self._directions or self._gathered.scatter_wanted:
             return
         self._gathered.gather_scatter(
             block
@@ -253,11 +259,12 @@ class Measurement:
         self._directions = bool(needs & _PRINCIPAL)
         self._crossed = "principal_scatter" in needs
         over_examples = [m for m in self.metrics if m.over == "examples"]
-        # If one of them needs the second pass, the others can wait for it.
-        wait = self._train_means is None and any(
-            "means" in m.needs for m in over_examples
-        )
         classes = self._num_classes
+        # If one of them needs the second pass, the others can wait for it; so
+        # they do where the number of classes is known only then.
+        wait = self._train_means is None and any(
+            "means" in m.needs or classes is None for m in over_examples
+        )
         self._late = over_examples if wait else []
         self._early = {
             metric: Reduction(metric, classes)
@@ -283,12 +290,20 @@ class Measurement:
                 "Another process could not measure its share of the examples, "
                 f"and says why. Received: an error in process {failed[0]}."
             )
+        dims = sorted({int(dim) for dim in states[:, 1] if dim})
+        if len(dims) > 1:
+            raise ValueError(
+                "The features of all processes must have one dimension. "
+                f"Received: {dims}."
+            )
         return self._merged(part, tuple(states[:, :2].max(axis=0)))
 
     def _merged(self, part, shape):
         classes, dim = map(int, shape)
         if not dim:
-            raise ValueError("Received: an empty dataset.")
+            raise ValueError(
+                "There must be examples. Received: an empty dataset."
+            )
         if not self._shared:
             return part
         scatters = self._scatter or (part and part.scatter is not None)
@@ -327,6 +342,14 @@ class Measurement:
             validate_shapes(
                 features, num_classes, self._kernel, self._train_means
             )
+            self._dim = self._dim or features.shape[1]
+            if self._dim != features.shape[1]:
+                raise ValueError(
+                    "The features of all batches must have one dimension; "
+                    "those of images of several sizes have it with "
+                    f'pooling="average". Received: {self._dim} and '
+                    f"{features.shape[1]}."
+                )
         return features, labels
 
     @contextlib.contextmanager

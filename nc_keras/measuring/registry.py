@@ -82,7 +82,7 @@ class Metric:
 
     @property
     def per_class(self) -> bool:
-        """Whether the value is an array with one entry a class."""
+        """Whether the value is an array with one entry per class."""
         return self.tag.startswith("per_class_")
 
 
@@ -107,7 +107,7 @@ def metric(
 
     Args:
         tag: String, the key of the value wherever it is reported. Those of
-            one value a class begin with `per_class_`.
+            one value per class begin with `per_class_`.
         *needs: What it cannot do without: `"kernel"`, `"means"` (of examples
             only: the final class means), `"train_means"`, `"scatter"`,
             `"principal_variances"`, `"principal_scatter"`, `"ood"`. Where that
@@ -116,7 +116,7 @@ def metric(
             elementwise function of `Pairs`, whose values are reduced over all
             pairs of classes with examples; `"weight_pairs"` if it is of the
             head alone, over all classes. `"examples"` for a function of
-            `Examples` that returns one value an example.
+            `Examples` that returns one value per example.
         reduce: `"mean"`; or `"variance"`, for pairs; or `"classes"`, for
             examples, the mean of each class.
         default: Boolean, whether it is measured unless others are chosen.
@@ -147,6 +147,18 @@ def metric(
         raise ValueError(
             f"`over` must be one of {OVER}, `needs` of {tuple(_NEEDS)}. "
             f"Received: over={over!r}, needs={needs}."
+        )
+    of_classes = tag.startswith("per_class_")
+    reductions = {
+        "pairs": ("mean", "variance"),
+        "weight_pairs": ("mean", "variance"),
+        "examples": ("classes",) if of_classes else ("mean",),
+    }.get(over, ("mean",))
+    if reduce not in reductions:
+        raise ValueError(
+            f"`reduce` of a metric {tag!r} over {over!r} must be "
+            f"{' or '.join(map(repr, reductions))}; what has one value per "
+            f"class is called 'per_class_...'. Received: reduce={reduce!r}."
         )
     if group not in GROUPS:
         raise ValueError(

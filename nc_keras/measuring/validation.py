@@ -61,7 +61,7 @@ def validate_head(
         bias = real_array(bias, "`bias`").astype("float64")
         if bias.shape != kernel.shape[1:]:
             raise ValueError(
-                "`bias` must have one entry a class. Received: bias of shape "
+                "`bias` must have one entry per class. Received: bias of shape "
                 f"{bias.shape} and kernel of shape {kernel.shape}."
             )
     for name, values in (("kernel", kernel), ("bias", bias)):

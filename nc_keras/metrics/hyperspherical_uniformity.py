@@ -25,7 +25,7 @@ from nc_keras.measuring.registry import metric
     default=False,
     group="NC2",
     title="logarithmic energy of the means",
-    note="the least is uniform",
+    note="uniform on the sphere",
     formula=(
         "mean over pairs of log 1/d, d the distances of the normalised rows of "
         "M"
@@ -68,7 +68,7 @@ def gnc2_log_variance(pairs: Pairs) -> Any:
     default=False,
     group="NC2",
     title="Riesz energy of the means",
-    note="the least is uniform",
+    note="uniform on the sphere",
     formula="mean of 1/d²",
     goal="least",
     source="Liu et al. 2023",
@@ -87,7 +87,7 @@ def gnc2_riesz(pairs: Pairs) -> Any:
     default=False,
     group="NC2",
     title="Riesz energy of the means, in logs",
-    note="the least is uniform",
+    note="uniform on the sphere",
     formula="log(mean of d^-s)/s with s = D - 2",
     goal="least",
     source="Liu et al. 2023",

@@ -65,7 +65,7 @@ def normalized_margins(outputs: Any, labels: Any, rho: float = 1.0) -> Any:
 
 @checked(y="array", width="integer")
 def one_hot(y: Any, width: int) -> np.ndarray:
-    """Targets of the square loss, one row an example.
+    """Targets of the square loss, one row per example.
 
     Args:
         y: Integer or one-hot labels; or +1 and -1 if there is one output.
@@ -120,7 +120,7 @@ def errors_of(
     """The share of wrong answers, and that of margins of at most one.
 
     Args:
-        model: A built model whose outputs are raw, one a class; or, for many
+        model: A built model whose outputs are raw, one per class; or, for many
             calls, `nc_keras.FeatureExtractor(model, features=model)`, which
             builds its function once.
         data: Tuple `(x, y)` of arrays, or a dataset as in `nc_keras.measure`.

@@ -1,4 +1,4 @@
-"""One value a class, for tables and histograms."""
+"""One value per class, for tables and histograms."""
 
 from typing import Any
 

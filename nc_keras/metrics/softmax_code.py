@@ -15,7 +15,7 @@ from nc_keras.measuring.registry import metric
 _MARGIN: dict[str, Any] = {
     "group": "NC2",
     "title": "one-vs-rest margin",
-    "note": "C/(C-1) is the most, C <= D+1",
+    "note": "C/(C-1) where C <= D+1",
     "formula": (
         "min over c of the distance of a unit row from the convex hull of the "
         "others"

@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python -m recipes.studies.central_path
 
 Trains an MLP with the MSE loss past the epoch of zero training error, on 1,000
-images a class of Fashion-MNIST, splits the loss into its parts, and records
+images per class of Fashion-MNIST, splits the loss into its parts, and records
 the signal-to-noise singular values of the features. Over them it lays the
 closed form of the central path, with one number fitted: how fast its time goes
 by. Prepare the images with `python tools/prepare_dataset.py fashion_mnist`;

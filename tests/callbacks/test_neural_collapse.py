@@ -40,6 +40,23 @@ def test_schedule(digits):
     assert len(history["nc1"]) == len(history["loss"]) == 6
 
 
+def test_without_memory_a_test_set_takes_one_forward_pass(digits):
+    x, y = digits[0][:200], digits[1][:200]
+    seen = []
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            seen.append(index)
+            return x, y
+
+    collapse = NeuralCollapse(x, y, Batches(), memory=0)
+    digits_mlp().fit(x, y, epochs=2, callbacks=[collapse], verbose=0)
+    assert len(seen) == 2
+
+
 def test_other_callbacks_see_the_values(digits, tmp_path):
     x, y = digits[0][:200], digits[1][:200]
     callbacks = [

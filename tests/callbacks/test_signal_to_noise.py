@@ -55,7 +55,7 @@ def test_logs_and_arrays_before_other_callbacks(data, tmp_path):
     panels = NCTensorBoard(tmp_path, *data)
     history = fit(model, data, [snr, panels])
     assert snr.epochs.tolist() == [0, 1, 2, 3]
-    # Five steps an epoch, at the rate 0.05.
+    # Five steps per epoch, at the rate 0.05.
     np.testing.assert_allclose(snr.times, [0, 0.25, 0.5, 0.75], rtol=1e-6)
     assert snr.values.shape == (4, 9)
     np.testing.assert_allclose(snr.values[0], first, rtol=1e-5)

@@ -95,6 +95,31 @@ def test_a_generator_serves_as_far_as_its_features_are_kept():
     assert values == {"nc1": pytest.approx(expected["nc1"], 1e-9)}
 
 
+def test_examples_are_counted_where_classes_are_known_only_at_the_end(
+    monkeypatch,
+):
+    registered = dict(METRICS)
+    monkeypatch.setattr("nc_keras.measuring.registry.METRICS", registered)
+
+    @metric("first_half", over="examples", default=False)
+    def first_half(examples):
+        return examples.labels < 5
+
+    h, y, _, _ = draw("balanced")
+    source = FeatureSource(Passes(h, y), None, y, 100)
+    measurement = engine.measured(source, metrics=["first_half"])
+    assert measurement.values() == {"first_half": np.mean(y < 5)}
+
+
+def test_what_overflows_is_an_error_and_no_warning(recwarn):
+    h, y, kernel, bias = draw("balanced")
+    h = h.copy()
+    h[3] = np.inf
+    with pytest.raises(ValueError, match="first in example 3"):
+        collapse_metrics(h, y, 0 * kernel, bias, metrics=["accuracy", "nc1"])
+    assert not recwarn.list
+
+
 def test_metrics_are_chosen():
     h, y, kernel, bias = draw("balanced")
     whole = collapse_metrics(h, y, kernel, bias)
@@ -136,6 +161,11 @@ def test_a_metric_over_pairs_or_examples_is_one_function(monkeypatch):
     np.testing.assert_allclose(values["per_class_norm"], expected)
     with pytest.raises(ValueError, match="`over` must be one of"):
         metric("wrong", over="images")
+        metric("wrong", over="images")
+    with pytest.raises(ValueError, match="`reduce` of a metric 'wrong'"):
+        metric("wrong", over="examples", reduce="median")
+    with pytest.raises(ValueError, match="called 'per_class_...'"):
+        metric("wrong", over="examples", reduce="classes")
 
 
 def many(classes, dim=24, each=2, seed=0):

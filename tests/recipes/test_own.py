@@ -21,7 +21,10 @@ from nc_keras.experiments.options.settings import Run
 from nc_keras.experiments.training.losses import build_loss
 from nc_keras.experiments.training.networks import build_model
 from nc_keras.experiments.training.one_run import own_callbacks
+from recipes.compare import compare
+from recipes.compare import recipe_of
 from recipes.compare import settings_of
+from recipes.sweep import sweep
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "own.md"
@@ -269,6 +272,7 @@ def test_a_name_for_a_built_in_is_that_one():
         ({"heads": "lineer"}, "Did you mean 'linear'"),
         ({"heads": "os:no_such"}, "What os has"),
         ({"heads": "no_such_module:head"}, "cannot be imported"),
+        ({"heads": "./no_such_module:head"}, "A module has no path"),
         ({"metrics": ["nc11"]}, "`metrics` are tags"),
         ({"callbacks": ["tell"]}, "MODULE:NAME"),
         ({"rates": {"mine": 0.1}}, "`rates` must be one of"),
@@ -277,6 +281,18 @@ def test_a_name_for_a_built_in_is_that_one():
 def test_names_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         settings(**changes)
+
+
+@pytest.mark.parametrize("name", ["digit", "no.such", "digits.x", "./digits"])
+def test_a_recipe_that_is_not_there_is_refused(name):
+    with pytest.raises(ValueError, match="The recipe must be one of digits"):
+        recipe_of(name)
+
+
+@pytest.mark.parametrize("command", [compare, sweep])
+def test_help_is_no_error(command, capsys):
+    command(["--help"])
+    assert "Recipes: digits, mnist" in capsys.readouterr().out
 
 
 def no_model(input_shape, num_classes, head):

@@ -41,7 +41,7 @@ def test_results_figure_and_no_second_training(tmp_path, capsys):
         parts = [row[f"mse_{name}"] for name in ("nc1", "nc23", "perp")]
         assert row["loss"] == pytest.approx(sum(parts)) and min(parts) > 0
     assert record["epochs"] == [0, 1, 2, 3, 4]
-    # 20 steps an epoch at the rates 0.1, 0.1, 0.01, 0.01.
+    # 20 steps per epoch at the rates 0.1, 0.1, 0.01, 0.01.
     np.testing.assert_allclose(record["times"], [0, 2, 4, 4.2, 4.4], rtol=1e-6)
     values = np.array(record["snr"])
     assert values.shape == (5, 9) and (np.diff(values) <= 0).all()

@@ -58,7 +58,7 @@ def test_cells():
     assert cells(record, "trainable parameters")["etf"].values == ("900",)
     assert cells(record, "state memory, MB")["etf"].values == ("2.00",)
     # 2.0, 2.1 and 2.2 seconds.
-    assert cells(record, "seconds an epoch")["etf"].values == ("2.10 ± 0.10",)
+    assert cells(record, "seconds per epoch")["etf"].values == ("2.10 ± 0.10",)
     # 0.010 times 1, 1.1, 1.2 at the end.
     assert cells(record, "NC1")["linear"].values[1] == "0.011 ± 0.001"
     # 0.032, 0.033, 0.034 at epoch 12; 0.055, 0.056, 0.057 at epoch 35.
@@ -249,7 +249,7 @@ def test_notices():
     record["data"]["per_class"] = 100
     scaled, part = findings.notices(record)
     assert "35 epochs" in scaled and "350" in scaled
-    assert "100 images a class" in part
+    assert "100 images per class" in part
     assert findings.notices(record | {"scale": None, "data": {}}) == []
 
 

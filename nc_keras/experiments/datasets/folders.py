@@ -1,4 +1,4 @@
-"""Images in folders, one folder a class."""
+"""Images in folders, one folder per class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def image_folder(
     size: tuple[int, int] | None = None,
     name: str | None = None,
 ) -> Dataset:
-    """Reads a folder of images into memory, one folder a class.
+    """Reads a folder of images into memory, one folder per class.
 
     With `train` and `test` below, each of which has the folders of the
     classes, these are the two sets. Otherwise a fifth of the images of each

@@ -32,7 +32,7 @@ def archives(name: str) -> tuple[Archive, ...]:
 
 
 def archive_list(archives: Sequence[Archive]) -> str:
-    """Returns archives with their sizes, one a line."""
+    """Returns archives with their sizes, one per line."""
     return "\n".join(
         f"  {archive.filename} ({archive.size:,} bytes)" for archive in archives
     )

@@ -130,7 +130,7 @@ SOURCES = {
 
 NAMES = ("digits", *SOURCES)
 
-# Training images a class in Papyan, Han and Donoho (2020), who balanced these
+# Training images per class in Papyan, Han and Donoho (2020), who balanced these
 # three; their other sets have equal classes as they are.
 BALANCED = {"mnist": 5000, "svhn_cropped": 4600, "imagenet2012": 600}
 

@@ -50,14 +50,14 @@ def take(dataset: AnyDataset, per_class: int, seed: int = 0) -> AnyDataset:
 def balance(dataset: AnyDataset) -> AnyDataset:
     """Balances the training set as Papyan, Han and Donoho (2020) did.
 
-    The paper says how many images a class, not which; here `take` chooses
+    The paper says how many images per class, not which; here `take` chooses
     them with seed 0, so that every run has the same.
 
     Args:
         dataset: The full dataset.
 
     Returns:
-        A dataset with `BALANCED[dataset.name]` training images a class, or
+        A dataset with `BALANCED[dataset.name]` training images per class, or
         `dataset` itself if the paper left it as it is.
 
     Raises:

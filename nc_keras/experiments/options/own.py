@@ -111,6 +111,11 @@ def module_of(name: str) -> types.ModuleType:
         # As Python does it for a script; processes of a sweep do the same.
         sys.path.insert(0, str(path.resolve().parent))
         name = path.stem
+    if name.startswith("."):
+        raise ValueError(
+            "A module has no path: name its file, with `.py`, or the module "
+            f"alone. Received: {name!r}."
+        )
     try:
         module = importlib.import_module(name)
     except ImportError as error:

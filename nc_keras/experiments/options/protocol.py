@@ -81,7 +81,7 @@ class Protocol:
         dataset: The name that tensorflow-datasets has for it.
         network: The network of the recipe.
         networks: What the papers train, by name.
-        per_class: Training images a class, where the papers balance it.
+        per_class: Training images per class, where the papers balance it.
         epochs: Passes over the training images.
         drops: At which shares of the epochs the rate drops by ten.
         batch_size: Images in a step.

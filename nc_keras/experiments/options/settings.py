@@ -145,7 +145,7 @@ class Settings:
     """Test images to measure the robustness of, 100 in the papers; 0: none."""
 
     per_class: int | None = None
-    """Train on so many images a class instead of all of them."""
+    """Train on so many images per class instead of all of them."""
 
     test_images: int | None = None
     """Test on so many images instead of all of them."""

@@ -24,7 +24,7 @@ class Study:
     """The data set: digits, or one that tools/prepare_dataset.py made."""
 
     per_class: int | None = None
-    """Train on so many images a class instead of all of them."""
+    """Train on so many images per class instead of all of them."""
 
     test_images: int | None = None
     """Test on so many images instead of all of them."""

@@ -41,7 +41,7 @@ def notices(record: Mapping[str, Any]) -> list[str]:
     data = record.get("data") or {}
     if data.get("per_class") is not None:
         sentences.append(
-            f"Trained on {data['per_class']:,} images a class, not on all of "
+            f"Trained on {data['per_class']:,} images per class, not on all of "
             "them."
         )
     if data.get("test_images") is not None:

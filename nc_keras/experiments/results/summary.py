@@ -73,7 +73,7 @@ QUANTITIES = (
     Quantity("saving vs linear, %", "saving", "saving", (RUN,)),
     Quantity("state memory, MB", "state_bytes", "megabytes", (RUN,)),
     Quantity("epochs", "epochs", "count", (RUN,)),
-    Quantity("seconds an epoch", "seconds_per_epoch", "seconds", (RUN,)),
+    Quantity("seconds per epoch", "seconds_per_epoch", "seconds", (RUN,)),
     Quantity("epoch of zero error", "terminal_epoch", "epoch", (RUN,)),
     Quantity("test accuracy, %", "val_nc_accuracy", "percent", (ZERO, END)),
     Quantity("its gain, points", "val_nc_accuracy", "points", (GAIN,)),

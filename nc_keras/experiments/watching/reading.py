@@ -80,7 +80,7 @@ class Metrics:
 
     @property
     def pace(self) -> float | None:
-        """Float, seconds an epoch: the median of the recent ones."""
+        """Float, seconds per epoch: the median of the recent ones."""
         # Of two the lower, since the first epoch also compiles.
         return statistics.median_low(self._paces) if self._paces else None
 

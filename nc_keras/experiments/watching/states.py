@@ -65,7 +65,7 @@ class Row:
         """Returns the seconds of the epochs to come, or `None`.
 
         Args:
-            pace: Float, seconds an epoch of a run that has none of its own.
+            pace: Float, seconds per epoch of a run that has none of its own.
         """
         pace = self.metrics.pace or pace
         if self.total is None or pace is None:
