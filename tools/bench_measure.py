@@ -152,17 +152,16 @@ def time_forward(options: Options) -> list[dict]:
 
 def forward(network: str, options: Options) -> dict:
     """Times the passes of one network."""
-    from nc_keras.measuring import measure
+    import nc_keras
 
     count = options.images or IMAGES[network]
     model, x, y = build(network, count)
-    extractor = measure.FeatureExtractor(model)
+    extractor = nc_keras.FeatureExtractor(model)
 
-    def measure(memory=measure.MEMORY):
-        source = measure.FeatureSource(
-            extractor, x, y, options.batch_size, memory
+    def measure(**memory):
+        nc_keras.measure(
+            extractor, x, y, batch_size=options.batch_size, **memory
         )
-        return measure.measurement_of(extractor, source).values()
 
     def forward():
         for _ in extractor.batches(x, y, options.batch_size):
@@ -175,7 +174,7 @@ def forward(network: str, options: Options) -> dict:
             ),
             "forward": forward,
             "measure": measure,
-            "no memory": lambda: measure(0),
+            "no memory": lambda: measure(memory=0),
         },
         options.repeats,
     )
