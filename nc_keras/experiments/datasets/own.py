@@ -45,10 +45,13 @@ def own_dataset(name: str, data: Any) -> Dataset | ImageStream | SourceStream:
         return data
     if isinstance(data, str | pathlib.Path):
         return image_folder(data, name=name)
-    if not isinstance(data, tuple | list) or len(data) != 2:
+    is_pair = isinstance(data, tuple | list) and len(data) == 2
+    # An array beside its labels is a pair as well.
+    if not is_pair or any(isinstance(part, np.ndarray) for part in data):
+        kinds = [type(part).__name__ for part in data] if is_pair else ""
         raise ValueError(
             f"The data of {name!r} must be {_FORMS}. "
-            f"Received: {type(data).__name__}."
+            f"Received: {type(data).__name__}{f' of {kinds}' if kinds else ''}."
         )
     train, test = data
     if isinstance(train, tuple | list):

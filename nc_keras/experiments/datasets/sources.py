@@ -139,5 +139,7 @@ def unknown(name: object) -> str:
     """Returns the error message for a name that is not in `NAMES`."""
     close = difflib.get_close_matches(str(name), NAMES, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
+    if Path(str(name)).is_dir():
+        hint += f" The folder of that name is meant by '{name}/'."
     known = ", ".join(f"'{known}'" for known in NAMES)
     return f"Unknown dataset.{hint} Known: {known}. Received: name={name!r}."

@@ -93,6 +93,18 @@ def test_what_is_no_data_is_told(data):
         own_dataset("own", data)
 
 
+def test_examples_beside_their_labels_are_no_training_and_test_data():
+    with pytest.raises(ValueError, match=r"must be arrays \(\(x, y\), .*of"):
+        own_dataset("own", (images(), Y))
+
+
+def test_a_folder_without_a_slash_is_pointed_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "photos")
+    with pytest.raises(ValueError, match="is meant by 'photos/'"):
+        prepare(Settings(dataset="photos", network="mlp"))
+
+
 def write(folder, count=10, size=(6, 8), names=("cats", "dogs"), mode="L"):
     for name in names:
         (folder / name).mkdir(parents=True)
