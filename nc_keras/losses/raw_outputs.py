@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from nc_keras.graph import back_from
+from nc_keras.graph import is_graph
 
 _PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
 _FRAMES = 20  # from a loss to the model that computes it
@@ -50,7 +51,7 @@ def _computing():
 
 def _last_layer(model):
     """The layer that makes the only output, but for what passes it on."""
-    outputs = getattr(model, "outputs", None) or ()
+    outputs = model.outputs if is_graph(model) else ()
     layer = model
     for layer in back_from(outputs[0]) if len(outputs) == 1 else ():
         if isinstance(layer, keras.Model):

@@ -335,3 +335,19 @@ def test_bad_arguments():
             CE(label_smoothing=smoothing)
     with pytest.raises(ValueError, match="Received: class_reduction='max'"):
         MSE(class_reduction="max")
+
+
+def test_a_models_own_outputs_are_no_graph():
+    class Named(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.outputs = ["class"]
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    model = Named()
+    model.compile("sgd", loss=nc_keras.losses.CE())
+    history = model.fit(np.ones((6, 4)), np.arange(6) % 3, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
