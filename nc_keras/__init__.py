@@ -9,9 +9,9 @@ from nc_keras import models
 from nc_keras import optimizers
 from nc_keras import theory
 from nc_keras import weights
-from nc_keras.features import FeatureExtractor
 from nc_keras.layerwise import layerwise
-from nc_keras.measurement import measure
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.measure import measure
 from nc_keras.namesakes import stand_for_module
 from nc_keras.report import report
 from nc_keras.robustness import DeepFool

@@ -111,7 +111,7 @@ def _data(name, value):
     ):
         _refuse(name, "an array of examples, or a dataset of batches", value)
     if is_array and (not len(value.shape) or 0 in tuple(value.shape)):
-        _refuse(name, "examples, one a row, and some", value, ValueError)
+        _refuse(name, "examples, one per row, and some", value, ValueError)
     if isinstance(value, np.ndarray):
         real_array(value, f"`{name}`")
     if isinstance(value, list | tuple) and not len(value):

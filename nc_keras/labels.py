@@ -225,7 +225,7 @@ def _from_one_hot(labels, num_classes):
     width = labels.shape[1]
     if num_classes is not None and width != num_classes:
         raise ValueError(
-            f"One-hot labels must have {num_classes} columns, one a class. "
+            f"One-hot labels must have {num_classes} columns, one per class. "
             f"Received: labels of shape {labels.shape}."
         )
     if not labels.size:

@@ -48,9 +48,9 @@ def all_gather(array: np.ndarray) -> list[np.ndarray]:
     if backend == "torch":
         distributed = importlib.import_module("torch.distributed")
         if distributed.is_available() and distributed.is_initialized():
-            parts = [None] * distributed.get_world_size()
-            distributed.all_gather_object(parts, array)
-            return parts
+            found: list = [None] * distributed.get_world_size()
+            distributed.all_gather_object(found, array)
+            return found
     raise ValueError(
         "Processes can share a measurement on JAX, and on torch once "
         "`torch.distributed` is initialised. "

@@ -12,38 +12,28 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_keras.features import FeatureExtractor
-from nc_keras.measurement import MEMORY
-from nc_keras.measurement import FeatureSource
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.gathering import Measurement
-from nc_keras.metrics.gathering import mean_feature
-from nc_keras.metrics.gathering import validate_head
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.evaluation import evaluate
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.extractor import extractor_of
+from nc_keras.measuring.passes import mean_feature
+from nc_keras.measuring.passes import measured
+from nc_keras.measuring.registry import GROUPS
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.registry import Metric
+from nc_keras.measuring.registry import select
+from nc_keras.measuring.source import MEMORY
+from nc_keras.measuring.source import FeatureSource
+from nc_keras.measuring.validation import validate_head
 from nc_keras.metrics.neco import auroc
 from nc_keras.metrics.neco import false_positive_rate
 from nc_keras.metrics.neco import neco_scores
-from nc_keras.metrics.registry import METRICS
-from nc_keras.metrics.registry import select
 
 _WIDTH = 80
 _NUMBER = 11  # columns of a number
 _CLASS_COLUMNS = 5
 _CHUNK = 2**26  # bytes of features that are scored at a time
 _STATISTICS_ONLY = "nc1_trace_ratio"
-_OOD = ("nc5", "neco_auroc", "neco_fpr95")
-_GROUPS = {
-    "NC1  features become their class means": ("nc1", "vci"),
-    "NC2  class means, and the head's rows, become a simplex ETF": (
-        "nc2",
-        "gnc2",
-    ),
-    "NC3  the head's rows become the class means": ("nc3", "unc3"),
-    "NC4  the head decides as the nearest class mean does": ("nc4", "ncc_"),
-    "NC0  the head's rows add up to zero": ("nc0",),
-    "Accuracy": ("accuracy",),
-    "Out of distribution": _OOD,
-    "Others": ("",),
-}
 # 0 for two classes, whose centred means are opposite; and where the rows of
 # the head are opposite too, as those of a sigmoid or of an ETF.
 _FIXED_FOR_TWO = (
@@ -60,39 +50,15 @@ _FIXED_IF_OPPOSITE = (
     "nc3_duality",
     "nc0",
 )
-_NOTES = {
-    "nc1": "0: within / between, C-1 axes",
-    "nc1_trace_ratio": "0: within / between, traces",
-    "nc1_cdnv": "0: spread / distance, pairs",
-    "nc1_cdnv_quartic": "0: spread / distance^4",
-    "vci": "0: unexplained share of spread",
-    "nc2_equinorm_means": "0: equal norms",
-    "nc2_equinorm_weights": "0: equal norms",
-    "nc2_equiangular_means": "0: equal angles",
-    "nc2_equiangular_weights": "0: equal angles",
-    "nc2_max_angle_means": "0: cosines of -1/(C-1)",
-    "nc2_max_angle_weights": "0: cosines of -1/(C-1)",
-    "nc2_etf_means": "0: distance to the ETF",
-    "nc2_etf_weights": "0: distance to the ETF",
-    "gnc2_log_variance": "0: uniform on the sphere",
-    "nc3": "0: distance of head and means",
-    "nc3_duality": "0: distance to the ETF",
-    "nc3_subspace": "1: the same subspace",
-    "nc3_subspace_centered": "1: the same subspace",
-    "unc3_cosine": "0: equally aligned",
-    "unc3_distance": "0: equally aligned",
-    "nc4": "0: share that disagrees",
-    "ncc_accuracy": "1: nearest train mean is right",
-    "nc0": "0: norm of the sum of rows",
-    "accuracy": "1: the head is right",
-    "nc5": "0: means orthogonal to OOD",
+# What `report` adds to the metrics, with what is said of it.
+_NECO = {
     "neco_auroc": "1: OOD told apart, 0.5 chance",
     "neco_fpr95": "0: OOD that pass at 95 % recall",
 }
 
 
 def report(
-    model: keras.Model,
+    model: keras.Model | FeatureExtractor,
     train: Any,
     test: Any = None,
     *,
@@ -109,6 +75,7 @@ def report(
     neco_dim: int | None = None,
     per_class: bool = False,
     memory: int = MEMORY,
+    class_names: Iterable[str] | None = None,
     print_fn: Callable[[str], Any] = print,
 ) -> Report:
     """Prints how far a model has collapsed, and returns the values.
@@ -118,7 +85,7 @@ def report(
     `nc_keras.measure`, and for NECO if there is no test set.
 
     Args:
-        model: A built `keras.Model` of any kind.
+        model: A built `keras.Model` of any kind, or a `FeatureExtractor`.
         train: The training set: tuple `(x, y)` of arrays, or a dataset as in
             `nc_keras.measure`.
         test: A test set in the same form, or `None`. Its `nc4` and
@@ -145,6 +112,8 @@ def report(
             a class. Defaults to `False`: such metrics are measured only if
             they are among `metrics`, and not printed.
         memory: As in `nc_keras.measure`.
+        class_names: Strings, one per class, for what has one value per class;
+            or `None` for numbers.
         print_fn: Function that is given the table. Defaults to `print`.
 
     Returns:
@@ -185,7 +154,7 @@ def report(
                 "`report(model, (x, y))`, or a dataset of (x, y) batches. "
                 f"Received: {name} of type {type(data).__name__}."
             )
-    extractor = FeatureExtractor(model, head, features, pooling)
+    extractor = extractor_of(model, head, features, pooling)
     run = _Run(
         extractor,
         batch_size,
@@ -197,7 +166,11 @@ def report(
     chosen = _Choice(metrics, test is not None, ood is not None, per_class)
     values = run.measure_all(train, test, ood, chosen, neco_dim)
     result = Report(
-        values, run.heading(), run.notes(), per_class, run.classes()
+        values,
+        run.heading(),
+        run.notes(),
+        per_class,
+        run.classes(class_names),
     )
     print_fn(str(result))
     return result
@@ -211,7 +184,7 @@ class Report(dict):
             dictionaries from tags to values.
         heading: List of strings, the lines above the table.
         notes: List of strings, the lines below the table.
-        per_class: Boolean, whether to print what has one value a class.
+        per_class: Boolean, whether to print what has one value per class.
         classes: Dictionary from data sets to arrays with the classes that
             have examples, to which such values belong.
 
@@ -271,16 +244,15 @@ class Report(dict):
         width = min(max(map(len, [*rows, " " * 23])), 40)
         head = "".join(name.rjust(_NUMBER) for name in columns)
         lines = [" " * (width + 2) + head + "  goes to"]
-        groups = {title: [] for title in _GROUPS}
+        groups = {group: [] for group in GROUPS}
         for tag in rows:
             groups[_group(tag)].append(tag)
-        for title, tags in groups.items():
-            lines += [title] * bool(tags)
+        for group, tags in groups.items():
+            lines += [GROUPS[group][0]] * bool(tags)
             for tag in tags:
                 numbers = "".join(map(_number, rows[tag]))
                 name = tag if len(tag) <= width else tag[: width - 3] + "..."
-                note = _NOTES.get(tag, "")
-                lines.append(f"  {name:{width}}{numbers}  {note}")
+                lines.append(f"  {name:{width}}{numbers}  {_note(tag)}")
         return lines
 
     def _hints(self):
@@ -315,17 +287,15 @@ class _Choice:
 
     def tags(self, has_kernel: bool, is_test: bool) -> list[str]:
         """The tags that are reported of a data set."""
-        have = ["means", "scatter", "principal_variances"]
+        have = ["means", "scatter", "principal_variances", "principal_scatter"]
         have += ["kernel"] * has_kernel + ["train_means"] * is_test
         chosen = self.metrics
         if isinstance(chosen, list) and chosen:
             # What another data set or `ood` has is no error here.
-            elsewhere = set()
-            if self.has_ood:
-                elsewhere.add("nc5")
+            elsewhere = {"ood"} if self.has_ood else set()
             if self.has_test and not is_test:
-                elsewhere.add("ncc_accuracy")
-            chosen = [tag for tag in chosen if tag not in elsewhere]
+                elsewhere.add("train_means")
+            chosen = [t for t in chosen if not _needs(t) & elsewhere]
             if not chosen:
                 return []
         tags = [metric.tag for metric in select(chosen, have)]
@@ -336,6 +306,17 @@ class _Choice:
                 if metric.per_class and metric.tag not in tags
             ]
         return tags
+
+    def of_ood(self) -> list[Metric]:
+        """What is measured once the mean of `ood` is known: NC5, and yours."""
+        tags = ["nc5"]
+        if self.metrics == "all":
+            tags += METRICS
+        elif self.metrics is not None:
+            tags += self.metrics
+        return [
+            m for m in METRICS.values() if m.tag in tags and "ood" in m.needs
+        ]
 
 
 class _Run:
@@ -363,7 +344,7 @@ class _Run:
             "train",
             source,
             {*tags, _STATISTICS_ONLY},
-            scatter=ood is not None,
+            scatter=True if ood is not None else None,
         )
         values = {"train": self._values(first, tags)}
         scores = None if ood is None else _Scores(first.statistics, neco_dim)
@@ -383,7 +364,7 @@ class _Run:
             known, mean = scores.count, self._score_ood(ood, scores)
             for name, layer in self.layers.items():
                 layer = dataclasses.replace(layer, ood_mean=mean)
-                values[name]["nc5"] = _nc5(layer)
+                values[name] |= evaluate(layer, chosen.of_ood())
             values["ood"] = _detection(*np.split(scores.result(), [known]))
         return values
 
@@ -391,7 +372,7 @@ class _Run:
         options = self.options | options
         if options["num_classes"] is None and self.head[0] is not None:
             options["num_classes"] = len(self.head[0])
-        measurement = Measurement(source, *self.head, metrics=tags, **options)
+        measurement = measured(source, *self.head, metrics=tags, **options)
         self.layers[name] = measurement.layer
         self.counts[name] = measurement.statistics.counts
         return measurement
@@ -451,9 +432,20 @@ class _Run:
         title = f"Neural collapse of {model.name!r}: "
         return [title + ", ".join(parts), ", ".join(sizes)]
 
-    def classes(self) -> dict[str, np.ndarray]:
-        """The classes that have examples."""
-        return {name: np.flatnonzero(self.counts[name]) for name in self.layers}
+    def classes(self, names: Iterable[str] | None) -> dict[str, np.ndarray]:
+        """The classes that have examples, by name if they have names."""
+        found = {
+            name: np.flatnonzero(self.counts[name]) for name in self.layers
+        }
+        if names is None:
+            return found
+        names, count = list(names), len(self.counts["train"])
+        if len(names) != count:
+            raise ValueError(
+                f"`class_names` must be one name per class, {count} in all. "
+                f"Received: {len(names)} names."
+            )
+        return {k: np.array(names)[rows] for k, rows in found.items()}
 
     def notes(self) -> list[str]:
         """Which classes are missing, and what two classes cannot tell."""
@@ -490,8 +482,9 @@ class _Scores:
     def __init__(self, statistics: ClassStatistics, dim: int | None):
         self._statistics = statistics
         self._dim = dim
-        self._waiting, self._size = [], 0
-        self._scores = []
+        self._waiting: list[np.ndarray] = []
+        self._scores: list[np.ndarray] = []
+        self._size = 0
         self.count = 0
 
     def update(self, features: np.ndarray) -> None:
@@ -540,9 +533,8 @@ class _Scored:
             yield features, labels
 
 
-def _nc5(layer):
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(METRICS["nc5"].function(layer))
+def _needs(tag):
+    return METRICS[tag].needs if tag in METRICS else frozenset()
 
 
 def _detection(id_scores, ood_scores):
@@ -553,7 +545,16 @@ def _detection(id_scores, ood_scores):
 
 
 def _group(tag):
-    return next(t for t, p in _GROUPS.items() if tag.startswith(p))
+    if tag in _NECO:
+        return "OOD"
+    return METRICS[tag].group if tag in METRICS else "Others"
+
+
+def _note(tag):
+    metric = METRICS.get(tag)
+    if metric is None:
+        return _NECO.get(tag, "")
+    return ": ".join(part for part in (metric.goal, metric.note) if part)
 
 
 def _number(value):
@@ -563,7 +564,7 @@ def _number(value):
 
 
 def _class_table(name, values, classes):
-    """Lines with one row a class, for the arrays of a data set."""
+    """Lines with one row per class, for the arrays of a data set."""
     arrays = {tag: v for tag, v in values.items() if np.ndim(v) == 1}
     lines, tags = [], list(arrays)
     for start in range(0, len(tags), _CLASS_COLUMNS):
@@ -574,5 +575,5 @@ def _class_table(name, values, classes):
         for row in range(len(arrays[part[0]])):
             label = row if classes is None else classes[row]
             cells = "".join(f"{arrays[tag][row]:14.4g}" for tag in part)
-            lines.append(f"{label:8}" + cells)
+            lines.append(str(label)[:8].rjust(8) + cells)
     return lines

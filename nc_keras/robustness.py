@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from nc_keras.arguments import refuse_masked
+from nc_keras.graph import with_all_it_tracks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,7 +320,7 @@ def _single_precision(model):
     """Lets layers of half precision compute in float32."""
     halves = [
         (layer, layer.dtype_policy)
-        for layer in model._flatten_layers()
+        for layer in with_all_it_tracks(model)
         if type(layer.dtype_policy) is keras.DTypePolicy
         and layer.compute_dtype in ("float16", "bfloat16")
     ]

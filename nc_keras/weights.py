@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from nc_keras.heads import quantization
-from nc_keras.heads import to_float_numpy
+from nc_keras.errors import NonFiniteError
+from nc_keras.graph import all_layers
+from nc_keras.graph import chain_of
+from nc_keras.graph import children
+from nc_keras.graph import unwrapped
 from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.etf_classifier import ETFClassifier
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.weight_norm_dense import WeightNormDense
-from nc_keras.layers.weight_normalization import WeightNormalization
-from nc_keras.metrics.class_statistics import NonFiniteError
+from nc_keras.measuring.kernels import CONVOLUTIONS
+from nc_keras.measuring.kernels import quantization
+from nc_keras.measuring.kernels import to_float_numpy
+from nc_keras.metrics.ranks import Ranks as Ranks
+from nc_keras.metrics.ranks import ranks as ranks
 
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _TRANSPOSED = (
     keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
@@ -100,7 +102,7 @@ class Weights:
     @property
     def is_convolution(self) -> bool:
         """Whether the same weights serve many positions."""
-        return isinstance(self.layer, (*_CONVOLUTIONS, *_TRANSPOSED))
+        return isinstance(self.layer, (*CONVOLUTIONS, *_TRANSPOSED))
 
 
 def weights_of(model: keras.Model) -> list[Weights]:
@@ -131,8 +133,9 @@ def weights_of(model: keras.Model) -> list[Weights]:
             "`model.build(input_shape)`, first. "
             f"Received: model {model.name!r}, which is not built."
         )
-    found, times = [], collections.Counter()
-    for child in _children(model):
+    found: list[Weights] = []
+    times: collections.Counter[str] = collections.Counter()
+    for child in children(model):
         for name, owner, inner in _with_kernels(child, ""):
             times[name] += 1
             # Layers of a subclassed model may share a name.
@@ -182,9 +185,7 @@ def homogeneous_weights(
     for layer, inner, is_chain in chain_of(model):
         has_kernel = any(inner is one.layer for one in weights)
         # A model that is called twice is not looked into.
-        within = (
-            inner._flatten_layers() if isinstance(inner, keras.Model) else []
-        )
+        within = all_layers(inner) if isinstance(inner, keras.Model) else []
         begun = begun or has_kernel or any(w.layer in within for w in weights)
         reason = _why_not(layer, inner, is_chain, has_kernel, batch_norm)
         if begun and reason:
@@ -249,100 +250,16 @@ def rho(model: keras.Model, batch_norm: bool = False) -> float:
     return math.exp(total) if total < _LARGEST else math.inf
 
 
-@dataclasses.dataclass(frozen=True)
-class Ranks:
-    """Three ranks of a matrix.
-
-    Attributes:
-        numerical: Integer, how many singular values exceed the tolerance
-            times the Frobenius norm.
-        stable: Float, `sum s_i^2 / max s_i^2`.
-        effective: Float, `exp(-sum p_i log p_i)` with `p_i = s_i / sum s`.
-
-    Args:
-        numerical: As above, and so are the others.
-
-    Example:
-
-    >>> nc_keras.weights.ranks(np.eye(4))
-    Ranks(numerical=4, stable=4.0, effective=4.0)
-    """
-
-    numerical: int
-    stable: float
-    effective: float
-
-
-def ranks(matrix: Any, tolerance: float = 1e-3) -> Ranks:
-    """Computes the ranks of a matrix from its singular values.
-
-    Args:
-        matrix: Array of shape `(rows, columns)`; or a vector of singular
-            values.
-        tolerance: Float in `[0, 1)`, relative to the Frobenius norm: the
-            authors' code divides a matrix by that norm and then counts the
-            singular values above 0.001.
-
-    Returns:
-        `Ranks`. Those of a matrix of zeros are zero.
-
-    Raises:
-        ValueError: If `matrix` is neither, or is not finite, or `tolerance`
-            is out of range.
-
-    Example:
-
-    >>> found = nc_keras.weights.ranks(np.diag([3.0, 1.0, 1e-4]))
-    >>> print(found.numerical, round(found.stable, 4))
-    2 1.1111
-
-    Reference:
-
-    - [Galanti et al., 2022](https://arxiv.org/abs/2206.05794), numerical and
-      stable rank, as in `analysis_rank.py` of TomerGalanti/LowRankBias.
-    - [Roy & Vetterli, 2007](https://ieeexplore.ieee.org/document/7098875),
-      effective rank.
-    """
-    matrix = np.asarray(matrix, "float64")
-    if matrix.ndim not in (1, 2) or not np.isfinite(matrix).all():
-        raise ValueError(
-            "`matrix` must be a finite matrix, or a vector of singular "
-            f"values. Received: an array of shape {matrix.shape}."
-        )
-    if not 0 <= tolerance < 1:
-        raise ValueError(
-            f"`tolerance` must be in [0, 1). Received: tolerance={tolerance}."
-        )
-    values = np.abs(matrix)
-    if matrix.ndim == 2:
-        values = np.linalg.svd(matrix, compute_uv=False)
-    norm = np.linalg.norm(values)
-    if norm == 0:
-        return Ranks(0, 0.0, 0.0)
-    shares = values[values > 0] / values.sum()
-    return Ranks(
-        numerical=int(np.sum(values > tolerance * norm)),
-        stable=float((norm / values.max()) ** 2),
-        effective=float(np.exp(-np.sum(shares * np.log(shares)))),
-    )
-
-
 def _with_kernels(layer, path):
     """Yields names, layers, and the layers that say what the kernel is."""
-    inner = layer.layer if isinstance(layer, WeightNormalization) else layer
-    known = (*_DENSE, *_CONVOLUTIONS, keras.layers.EinsumDense, *_TRANSPOSED)
+    inner = unwrapped(layer)
+    known = (*_DENSE, *CONVOLUTIONS, keras.layers.EinsumDense, *_TRANSPOSED)
     name = f"{path}/{layer.name}" if path else layer.name
     if isinstance(inner, known):
         yield name, layer, inner
         return
-    for one in _children(layer):
+    for one in children(layer):
         yield from _with_kernels(one, name)
-
-
-def _children(layer) -> Iterator[keras.Layer]:
-    if isinstance(layer, keras.Model):
-        return layer.layers
-    return layer._flatten_layers(include_self=False, recursive=False)
 
 
 def _kernel(layer):
@@ -368,45 +285,6 @@ def _matrix_of_equation(equation, kernel):
     return kernel.transpose(rows + columns).reshape(size, -1)
 
 
-def chain_of(
-    model: keras.Model,
-) -> Iterator[tuple[keras.Layer, keras.Layer, bool]]:
-    """Yields the layers of a network with one output, in their order.
-
-    Args:
-        model: A built `Sequential` or `Functional` model.
-
-    Returns:
-        Iterator over each layer, the layer that it wraps if it is a
-        `WeightNormalization`, and whether it has one input and is called
-        once.
-
-    Raises:
-        ValueError: If the order of the layers is not known.
-    """
-    # The graph inside, where each layer has the calls of this model only.
-    is_sequential = isinstance(model, keras.Sequential)
-    graph = model._functional if is_sequential else model
-    depths = getattr(graph, "_nodes_by_depth", None)
-    if depths is None or len(graph.outputs) != 1:
-        raise ValueError(
-            "Only of a Sequential or Functional model with one output can be "
-            "told whether it is homogeneous. "
-            f"Received: model {model.name!r} of type {type(model).__name__}."
-        )
-    inputs = collections.defaultdict(list)
-    for node in itertools.chain(*depths.values()):
-        inputs[id(node.operation)].append(len(node.input_tensors))
-    for one in graph.operations:
-        of_one = inputs[id(one)]
-        is_chain = len(of_one) == 1 and of_one[0] <= 1
-        if isinstance(one, keras.Model) and is_chain:
-            yield from chain_of(one)
-        else:
-            inner = one.layer if isinstance(one, WeightNormalization) else one
-            yield one, inner, is_chain
-
-
 def _why_not(layer, inner, is_chain, has_kernel, batch_norm):
     """Says why a layer is not homogeneous, or nothing."""
     if not is_chain:
@@ -416,7 +294,7 @@ def _why_not(layer, inner, is_chain, has_kernel, batch_norm):
         name = getattr(activation, "__name__", activation)
         return f"with the activation {name}"
     if has_kernel:
-        is_dense = isinstance(inner, (*_DENSE, *_CONVOLUTIONS))
+        is_dense = isinstance(inner, (*_DENSE, *CONVOLUTIONS))
         if not is_dense:
             return "whose kernel is not that of a dense layer or convolution"
         has_bias = getattr(inner, "bias", None) is not None

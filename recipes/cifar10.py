@@ -1,4 +1,4 @@
-"""The papers' protocol on CIFAR-10: 5,000 images a class, ResNet-18.
+"""The papers' protocol on CIFAR-10: 5,000 images per class, ResNet-18.
 
     python tools/prepare_dataset.py cifar10 --archives DIR
     python -m recipes.cifar10
@@ -16,15 +16,15 @@ a reproduction has it; that reproduction, not the paper, ends at NC1 near 0.02
 have no run of our own to quote.
 """
 
-from recipes.cli import main
-from recipes.protocol import REPRODUCTION
-from recipes.protocol import Fact
-from recipes.protocol import Network
-from recipes.protocol import Protocol
-from recipes.protocol import Published
-from recipes.protocol import Status
-from recipes.protocol import transcribed
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.options.protocol import REPRODUCTION
+from nc_keras.experiments.options.protocol import Fact
+from nc_keras.experiments.options.protocol import Network
+from nc_keras.experiments.options.protocol import Protocol
+from nc_keras.experiments.options.protocol import Published
+from nc_keras.experiments.options.protocol import Status
+from nc_keras.experiments.options.protocol import transcribed
+from nc_keras.experiments.options.settings import Settings
 
 PROTOCOL = Protocol(
     dataset="cifar10",

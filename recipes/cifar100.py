@@ -1,4 +1,4 @@
-"""The papers' protocol on CIFAR-100: 500 images a class, ResNet-50.
+"""The papers' protocol on CIFAR-100: 500 images per class, ResNet-50.
 
     python tools/prepare_dataset.py cifar100 --archives DIR
     python -m recipes.cifar100
@@ -18,15 +18,15 @@ end; a reproduction of ResNet-50, not the paper, ends at NC1 near 0.35 (train)
 and NC4 near 0.07 (test), read off its plot. We have no run of our own to quote.
 """
 
-from recipes.cli import main
-from recipes.protocol import NOTES
-from recipes.protocol import REPRODUCTION
-from recipes.protocol import Fact
-from recipes.protocol import Network
-from recipes.protocol import Protocol
-from recipes.protocol import Published
-from recipes.protocol import Status
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.options.protocol import NOTES
+from nc_keras.experiments.options.protocol import REPRODUCTION
+from nc_keras.experiments.options.protocol import Fact
+from nc_keras.experiments.options.protocol import Network
+from nc_keras.experiments.options.protocol import Protocol
+from nc_keras.experiments.options.protocol import Published
+from nc_keras.experiments.options.protocol import Status
+from nc_keras.experiments.options.settings import Settings
 
 PROTOCOL = Protocol(
     dataset="cifar100",

@@ -10,8 +10,8 @@ Hardware and time: two CPU cores, about a minute. What to expect is in
 docs/results.md.
 """
 
-from recipes.cli import main
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.options.settings import Settings
 
 SETTINGS = Settings(
     dataset="digits",

@@ -1,4 +1,4 @@
-"""The papers' protocol on Fashion-MNIST: 6,000 images a class, ResNet-18.
+"""The papers' protocol on Fashion-MNIST: 6,000 images per class, ResNet-18.
 
     python tools/prepare_dataset.py fashion_mnist
     python -m recipes.fashion_mnist
@@ -17,10 +17,10 @@ MSE; that Papyan et al. took the depth 18 here too is not confirmed. We have no
 full run of our own to quote.
 """
 
-from recipes.cli import main
-from recipes.protocol import Protocol
-from recipes.protocol import transcribed
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.options.protocol import Protocol
+from nc_keras.experiments.options.protocol import transcribed
+from nc_keras.experiments.options.settings import Settings
 
 PROTOCOL = Protocol(
     dataset="fashion_mnist",

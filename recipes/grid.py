@@ -3,7 +3,8 @@
     python -m recipes.grid --datasets digits fashion_mnist_mlp \\
         --networks mlp conv_net --heads linear etf --losses ce mse --seeds 0 1
 
-A data set is named by its recipe, whose settings its runs have. Every option
+A data set is named by its recipe, whose settings its runs have: one of ours, or
+a module or file of your own with `SETTINGS`. Every option
 of a recipe (`python -m recipes.digits --help`) is an option here, for all of
 them. Each pair of data set and network has a recipe's folder, with its report.
 
@@ -13,8 +14,6 @@ runs again. Data sets, networks, heads, losses and seeds may be added.
 """
 
 import dataclasses
-import importlib
-import os
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -22,12 +21,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import tyro
+from rich import box
+from rich.table import Table
 
-from recipes.cluster import Cluster
-from recipes.compare import RECIPES
-from recipes.names import nearest
-from recipes.quiet import silenced
-from recipes.settings import Settings
+from nc_keras.experiments.command import cli
+from nc_keras.experiments.console.consoles import console
+from nc_keras.experiments.console.frame import run_command
+from nc_keras.experiments.console.program import program
+from nc_keras.experiments.datasets.loading import prepare
+from nc_keras.experiments.options.cluster import Cluster
+from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.results import summary
+from nc_keras.experiments.results.page import write_report
+from nc_keras.experiments.results.plots import plot_comparison
+from nc_keras.experiments.results.record import build_record
+from nc_keras.experiments.results.record import claim_folder
+from nc_keras.experiments.results.record import read_run
+from nc_keras.experiments.results.record import read_runs
+from nc_keras.experiments.results.record import write_json
+from nc_keras.experiments.results.summary import problem
+from nc_keras.experiments.trials.pool import only_one_here
+from nc_keras.experiments.trials.pool import run_trials
+from nc_keras.experiments.trials.trial import Trial
+from nc_keras.writers.files import writable_directory
+from recipes.compare import recipe_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +68,6 @@ class Grid:
                 "`datasets` must name one or more recipes. "
                 f"Received: datasets={self.datasets}."
             )
-        for name in self.datasets:
-            if name not in RECIPES:
-                raise ValueError(nearest("`datasets`", name, RECIPES))
 
     def pairs(self, options: Sequence[str]) -> dict[str, Settings]:
         """The settings of each data set and network, by the folder's name.
@@ -63,15 +77,13 @@ class Grid:
         """
         pairs = {}
         for name in dict.fromkeys(self.datasets):
-            recipe = importlib.import_module(f"recipes.{name}").SETTINGS
+            recipe = recipe_of(name)
+            called = pathlib.Path(name).stem if "/" in name else name
             for network in dict.fromkeys(self.networks or [recipe.network]):
-                pair = f"{name}-{network}"
-                settings = tyro.cli(
-                    Settings,
-                    prog="recipes.grid",
-                    default=recipe,
-                    args=[*options, "--network", network],
-                ).settled(recipe)
+                settings = cli.parse(
+                    recipe, arguments=[*options, "--network", network]
+                )
+                pair = f"{called.removesuffix('.py')}-{settings.network}"
                 pairs[pair] = dataclasses.replace(
                     settings, output=self.output / pair
                 )
@@ -87,25 +99,23 @@ def grid(arguments: Sequence[str]) -> None:
     Args:
         arguments: The options.
     """
-    try:
+
+    def work():
         asked, options = tyro.cli(
             Grid,
-            prog="recipes.grid",
+            prog=" ".join(program()),
             description=__doc__,
             args=list(arguments),
             return_unknown_args=True,
         )
-        if "--network" in options:
-            raise ValueError(
-                f"A grid has `--networks`. Received: {' '.join(options)}."
-            )
-        pairs = asked.pairs(options)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with silenced(2):
-            importlib.import_module("recipes.run")
-        sys.exit(run(asked, pairs))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        for option in ("network", "dataset"):
+            if f"--{option}" in options:
+                raise ValueError(
+                    f"A grid has `--{option}s`. Received: {' '.join(options)}."
+                )
+        return run(asked, asked.pairs(options))
+
+    run_command(work)
 
 
 def run(asked: Grid, pairs: Mapping[str, Settings]) -> int:
@@ -118,13 +128,6 @@ def run(asked: Grid, pairs: Mapping[str, Settings]) -> int:
     Returns:
         The exit status.
     """
-    # Only now, so that `--help` comes at once.
-    from nc_keras.writers.files import writable_directory
-    from recipes.results import claim_folder
-    from recipes.run import prepare
-    from recipes.trials import Trial
-    from recipes.trials import only_one_here
-    from recipes.trials import run_trials
 
     writable_directory(asked.output)
     with only_one_here(asked.output):
@@ -161,21 +164,15 @@ def report(
     Returns:
         The pages.
     """
-    from recipes import results
-    from recipes.consoles import console
-    from recipes.plots import plot_comparison
-    from recipes.report import write_report
-    from recipes.run import prepare
-
     records, pages = {}, []
     for pair, settings in pairs.items():
-        runs = results.read_runs(settings)
+        runs = read_runs(settings)
         if not any(run["measured"] for run in runs):
             continue
-        records[pair] = results.build_record(
+        records[pair] = build_record(
             settings, prepare(settings), runs, interrupted
         )
-        results.write_json(settings.folder / "results.json", records[pair])
+        write_json(settings.folder / "results.json", records[pair])
         plot_comparison(settings.folder / "curves.png", records[pair])
         pages.append(settings.folder / "report.html")
         write_report(pages[-1], records[pair])
@@ -195,11 +192,6 @@ def table(records: Mapping[str, Mapping[str, Any]]) -> Any:
     Args:
         records: For each pair, the content of its `results.json`.
     """
-    from rich import box
-    from rich.table import Table
-
-    from recipes import summary
-
     drawn = Table(
         title="At the last epoch, mean ± std over seeds",
         title_justify="left",
@@ -236,9 +228,6 @@ def table(records: Mapping[str, Mapping[str, Any]]) -> Any:
 
 def tell(trials: Sequence[Any], errors: Mapping[pathlib.Path, str]) -> None:
     """Prints which trials came to no good end, and why."""
-    from recipes.results import read_run
-    from recipes.summary import problem
-
     for trial in trials:
         run = read_run(trial.folder)
         reason = errors.get(trial.folder) or (run and problem(run))

@@ -1,4 +1,4 @@
-"""The papers' protocol on ImageNet: 600 images a class, ResNet-152.
+"""The papers' protocol on ImageNet: 600 images per class, ResNet-152.
 
     python tools/prepare_dataset.py imagenet2012 --archives DIR
     python -m recipes.imagenet2012
@@ -17,12 +17,12 @@ accuracies at zero error and at the end, ResNet 65.41 % and 64.45 %, DenseNet
 65.04 % and 62.38 %. We have no run of our own to quote.
 """
 
-from recipes.cli import main
-from recipes.protocol import NOTES
-from recipes.protocol import Network
-from recipes.protocol import Protocol
-from recipes.protocol import Published
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.options.protocol import NOTES
+from nc_keras.experiments.options.protocol import Network
+from nc_keras.experiments.options.protocol import Protocol
+from nc_keras.experiments.options.protocol import Published
+from nc_keras.experiments.options.settings import Settings
 
 PROTOCOL = Protocol(
     dataset="imagenet2012",

@@ -1,4 +1,4 @@
-"""The papers' protocol on MNIST: 5,000 images a class, ResNet-18.
+"""The papers' protocol on MNIST: 5,000 images per class, ResNet-18.
 
     python tools/prepare_dataset.py mnist --archives DIR
     python -m recipes.mnist
@@ -15,14 +15,14 @@ minutes; docs/results.md has our run of it. Published are the two rates; of the
 paper's numbers there is none that we could read.
 """
 
-from recipes.cli import main
-from recipes.protocol import NOTEBOOK
-from recipes.protocol import Fact
-from recipes.protocol import Network
-from recipes.protocol import Protocol
-from recipes.protocol import Status
-from recipes.protocol import transcribed
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.options.protocol import NOTEBOOK
+from nc_keras.experiments.options.protocol import Fact
+from nc_keras.experiments.options.protocol import Network
+from nc_keras.experiments.options.protocol import Protocol
+from nc_keras.experiments.options.protocol import Status
+from nc_keras.experiments.options.protocol import transcribed
+from nc_keras.experiments.options.settings import Settings
 
 PROTOCOL = Protocol(
     dataset="mnist",

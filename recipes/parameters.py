@@ -9,17 +9,17 @@ fixed ETF with d = C saves over 20 % of ResNet-18.
 
 import dataclasses
 import math
-import os
-import sys
 from typing import Literal
 
 import tyro
 from rich.table import Table
 
-from recipes.consoles import console
-from recipes.quiet import silenced
-from recipes.settings import NETWORKS
-from recipes.settings import Settings
+from nc_keras.experiments.console.consoles import console
+from nc_keras.experiments.console.frame import run_command
+from nc_keras.experiments.console.program import program
+from nc_keras.experiments.console.quiet import silenced
+from nc_keras.experiments.options.settings import NETWORKS
+from nc_keras.experiments.options.settings import Settings
 
 Counts = dict[str, int]
 
@@ -56,7 +56,7 @@ def count(network: str, options: Options) -> Counts:
     Returns:
         For a learned head, a fixed ETF, and one with d = C, the number.
     """
-    from recipes.networks import build_network
+    from nc_keras.experiments.training.networks import build_network
 
     settings = Settings("cifar10", network=network, stem=options.stem)
     shape = (options.size, options.size, 3)
@@ -101,12 +101,13 @@ def _saved(parameters, linear):
     return f"{1 - parameters / linear:.2%}" if parameters < linear else "none"
 
 
+def main() -> None:
+    """Runs the command line."""
+    chosen = tyro.cli(Options, prog=" ".join(program()), description=__doc__)
+    with silenced(2):
+        import nc_keras.experiments.training.networks  # noqa: F401
+    print_table(chosen)
+
+
 if __name__ == "__main__":
-    chosen = tyro.cli(Options, description=__doc__)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        with silenced(2):
-            import recipes.networks  # noqa: F401
-        print_table(chosen)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -1,4 +1,4 @@
-"""The papers' protocol on STL-10: 500 images a class of 96x96, ResNet-50.
+"""The papers' protocol on STL-10: 500 images per class of 96x96, ResNet-50.
 
     python tools/prepare_dataset.py stl10 --archives DIR
     python -m recipes.stl10
@@ -16,11 +16,11 @@ depth 50 is not confirmed, nor which stem. Han et al. call its ResNet and
 DenseNet runs slow outliers. We have no run of our own to quote.
 """
 
-from recipes.cli import main
-from recipes.protocol import Network
-from recipes.protocol import Protocol
-from recipes.protocol import transcribed
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.options.protocol import Network
+from nc_keras.experiments.options.protocol import Protocol
+from nc_keras.experiments.options.protocol import transcribed
+from nc_keras.experiments.options.settings import Settings
 
 PROTOCOL = Protocol(
     dataset="stl10",

@@ -1,4 +1,4 @@
-"""The papers' protocol on SVHN: 4,600 images a class, ResNet-18.
+"""The papers' protocol on SVHN: 4,600 images per class, ResNet-18.
 
     python tools/prepare_dataset.py svhn_cropped --archives DIR
     python -m recipes.svhn_cropped
@@ -15,11 +15,11 @@ Expect: transcribed by others are the rates for the MSE; that Papyan et al.
 took the depth 18 is not confirmed. We have no run of our own to quote.
 """
 
-from recipes.cli import main
-from recipes.protocol import Network
-from recipes.protocol import Protocol
-from recipes.protocol import transcribed
-from recipes.settings import Settings
+from nc_keras.experiments.command.cli import main
+from nc_keras.experiments.options.protocol import Network
+from nc_keras.experiments.options.protocol import Protocol
+from nc_keras.experiments.options.protocol import transcribed
+from nc_keras.experiments.options.settings import Settings
 
 PROTOCOL = Protocol(
     dataset="svhn_cropped",

@@ -10,18 +10,17 @@ several seeds the mean counts; of several heads and losses each has its best
 rate. Of equal test errors the lower training error decides, then the lower
 training loss. A rate whose loss was not finite is left out.
 
-Takes the settings of the data set's recipe (its name comes first), with the
-learned head alone. Trials run on Ray Tune, as many at once as there is room
-for. A sweep that is stopped, or killed, goes on with the same command: no
-trial that has finished runs again. Rates, heads, losses and seeds may be added
-to a folder. The command that it prints repeats a trial to the last digit if it
-runs on as many threads (`--cpus-per-trial`), and otherwise but for rounding.
+Takes the settings of a recipe, which comes first (the name of one of ours, or a
+module or file of your own with `SETTINGS`), with the learned head alone. Trials
+run on Ray Tune, as many at once as there is room for. A sweep that is stopped,
+or killed, goes on with the same command: no trial that has finished runs again.
+Rates, heads, losses and seeds may be added to a folder. The command that it
+prints repeats a trial to the last digit if it runs on as many threads
+(`--cpus-per-trial`), and otherwise but for rounding.
 """
 
 import dataclasses
-import importlib
 import math
-import os
 import pathlib
 import shlex
 import sys
@@ -30,13 +29,22 @@ from typing import Any
 
 import numpy as np
 import tyro
+from keras.backend import backend
 
-from recipes.cluster import Cluster
+from nc_keras.experiments.console.frame import run_command
+from nc_keras.experiments.console.program import program
+from nc_keras.experiments.datasets.loading import prepare
+from nc_keras.experiments.options.cluster import Cluster
+from nc_keras.experiments.options.protocol import LEARNING_RATES
+from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.trials import rates
+from nc_keras.experiments.trials import sweep_report
+from nc_keras.experiments.trials.pool import only_one_here
+from nc_keras.experiments.trials.pool import run_trials
+from nc_keras.writers.files import writable_directory
 from recipes.compare import RECIPES
-from recipes.names import nearest
-from recipes.protocol import LEARNING_RATES
-from recipes.quiet import silenced
-from recipes.settings import Settings
+from recipes.compare import command_of
+from recipes.compare import recipe_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +106,10 @@ def parse(name: str, arguments: Sequence[str]) -> tuple[Settings, Sweep]:
         name: The name of the recipe.
         arguments: The options.
     """
-    recipe = importlib.import_module(f"recipes.{name}").SETTINGS
+    recipe = recipe_of(name)
     asked = tyro.cli(
         Sweep,
-        prog=f"recipes.sweep {name}",
+        prog=shlex.join([*program(), name]),
         default=Sweep(_default(recipe)),
         description=__doc__,
         args=arguments,
@@ -118,19 +126,14 @@ def sweep(arguments: Sequence[str]) -> None:
     Args:
         arguments: The name of a recipe, and options.
     """
-    if not arguments or arguments[0] in ("-h", "--help"):
-        sys.exit(f"{__doc__}\nRecipes: {', '.join(RECIPES)}")
+    text = f"{__doc__}\nRecipes: {', '.join(RECIPES)}"
+    if not arguments:
+        sys.exit(text)
+    if arguments[0] in ("-h", "--help"):
+        print(text)
+        return
     name, *options = arguments
-    try:
-        if name not in RECIPES:
-            raise ValueError(nearest("The data set", name, RECIPES))
-        recipe, asked = parse(name, options)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with silenced(2):
-            importlib.import_module("recipes.run")
-        sys.exit(run(name, recipe, asked))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    run_command(lambda: run(name, *parse(name, options)))
 
 
 def run(name: str, recipe: Settings, asked: Sweep) -> int:
@@ -144,15 +147,6 @@ def run(name: str, recipe: Settings, asked: Sweep) -> int:
     Returns:
         The exit status.
     """
-    # Only now, so that `--help` comes at once.
-    from keras.backend import backend
-
-    from nc_keras.writers.files import writable_directory
-    from recipes import rates
-    from recipes.run import prepare
-    from recipes.trials import only_one_here
-    from recipes.trials import run_trials
-
     given = Settings(**vars(asked.settings))
     settings = given.settled(recipe)
     folder = settings.output or pathlib.Path(
@@ -170,7 +164,9 @@ def run(name: str, recipe: Settings, asked: Sweep) -> int:
             + best_command(name, recipe, given, point, folder)
             for point in rates.best_points(points)
         }
-        rates.report(folder, settings, points, commands, outcome.interrupted)
+        sweep_report.report(
+            folder, settings, points, commands, outcome.interrupted
+        )
     return 130 if outcome.interrupted else int(not commands)
 
 
@@ -187,7 +183,7 @@ def best_command(
         name: The name of the recipe.
         recipe: The settings of the recipe.
         given: The settings of the sweep's command line.
-        point: The `recipes.rates.Point` with loss, head, seeds and rate.
+        point: The `Point` of `trials.rates`: loss, head, seeds and rate.
         folder: The folder of the sweep, below which the recipe's will be.
     """
     options = {
@@ -201,11 +197,13 @@ def best_command(
         value = getattr(given, field.name)
         if value != getattr(default, field.name):
             options.setdefault(field.name, value)
-    options.pop("progress", None)
+    for free in ("progress", "own"):
+        options.pop(free, None)
     options["output"] = folder / f"best-{point.loss}-{point.head}"
-    words = ["python", "-m", f"recipes.{name}"]
+    words = command_of(name)
     for option, value in options.items():
         several = value if isinstance(value, tuple) else (value,)
+        several = [given.spelled(option, one) for one in several]
         words += [f"--{option.replace('_', '-')}", *map(str, several)]
     return shlex.join(words)
 

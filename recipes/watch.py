@@ -20,11 +20,13 @@ from typing import Annotated
 import tyro
 from rich.live import Live
 
-from recipes.consoles import console
-from recipes.plain import plain
-from recipes.watching.page import write_page
-from recipes.watching.screen import screen
-from recipes.watching.states import Watch
+from nc_keras.experiments.console.consoles import console
+from nc_keras.experiments.console.frame import run_command
+from nc_keras.experiments.console.plain import plain
+from nc_keras.experiments.console.program import program
+from nc_keras.experiments.watching.page import write_page
+from nc_keras.experiments.watching.screen import screen
+from nc_keras.experiments.watching.states import Watch
 
 _DAY = 24 * 60 * 60
 
@@ -126,13 +128,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Sequence of strings, the options; by default those of the
             command line.
     """
-    try:
+
+    def work():
         options = tyro.cli(
-            Options, prog="recipes.watch", description=__doc__, args=arguments
+            Options,
+            prog=" ".join(program()),
+            description=__doc__,
+            args=arguments,
         )
         watch(options)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+
+    run_command(work)
 
 
 if __name__ == "__main__":

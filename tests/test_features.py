@@ -4,7 +4,7 @@ import pytest
 
 import nc_keras
 from nc_keras import FeatureExtractor
-from nc_keras.batches import is_one_shot
+from nc_keras.measuring.batches import is_one_shot
 
 
 def dense(units, **kwargs):

@@ -8,11 +8,10 @@ from keras import layers
 from sklearn.neighbors import NearestCentroid
 
 import nc_keras
-from nc_keras import features as features_module
 from nc_keras.layerwise import DEFAULT
 from nc_keras.layerwise import layerwise
-from nc_keras.layerwise import separation_law
 from nc_keras.layerwise import stages
+from nc_keras.measuring.forward import Forward
 
 SAME = {"rtol": 1e-9, "atol": 1e-12}
 
@@ -29,13 +28,13 @@ def conv_net():
 def forward_passes(monkeypatch):
     """Counts how many batches the model has seen."""
     batches = []
-    forward = features_module._Forward.predict_on_batch
+    forward = Forward.predict_on_batch
 
     def counted(self, inputs):
         batches.append(len(inputs))
         return forward(self, inputs)
 
-    monkeypatch.setattr(features_module._Forward, "predict_on_batch", counted)
+    monkeypatch.setattr(Forward, "predict_on_batch", counted)
     return batches
 
 
@@ -146,20 +145,6 @@ def test_law_is_a_linear_regression(digits):
     assert result.law.decay_ratio == pytest.approx(np.exp(line.slope))
 
 
-@pytest.mark.parametrize(
-    "values", [[], [2.0], [2.0, 0.0], [1.0, np.nan], [1.0, np.inf, 1.0]]
-)
-def test_law_that_cannot_be_fitted(values):
-    law = separation_law(values)
-    assert np.isnan([law.slope, law.decay_ratio, law.correlation]).all()
-
-
-def test_law_of_equal_values():
-    law = separation_law([3.0, 3.0, 3.0])
-    assert law.slope == 0 and law.decay_ratio == 1
-    assert np.isnan(law.correlation)
-
-
 @pytest.mark.parametrize("pooling", ["average", "flatten"])
 def test_pooling(pooling, digits):
     x, y = unequal(digits)
@@ -206,6 +191,7 @@ def test_streaming_equals_memory(digits, forward_passes):
     assert len(forward_passes) == 20
 
 
+@pytest.mark.slow
 def test_no_matrix_of_wide_layers(digits, rng):
     x, y = digits[0][:200], digits[1][:200]
     inputs = keras.Input((8, 8, 1))
@@ -237,6 +223,20 @@ def test_datasets_of_one_pass(digits):
     assert trace.column("nc1_trace_ratio").min() > 0
     with pytest.raises(ValueError, match="Raise `memory`"):
         layerwise(model, batches(*digits), memory=0)
+
+
+def test_one_pass_where_the_scatter_is_gathered(digits):
+    model = mlp()
+    result = layerwise(
+        model, batches(*digits), metrics=["vci", "nc1"], memory=0
+    )
+    expected = layerwise(model, *digits, metrics=["vci", "nc1"])
+    np.testing.assert_allclose(
+        result.column("nc1"), expected.column("nc1"), 1e-4
+    )
+    with pytest.raises(ValueError, match="^nc1 needs a second pass"):
+        tags = ["nc1_trace_ratio", "nc1"]
+        layerwise(model, batches(*digits), metrics=tags, memory=0)
 
 
 def test_one_hot_labels_and_tf_data(digits):
@@ -277,6 +277,7 @@ def residual():
     return keras.Model(inputs, layers.Softmax()(h))
 
 
+@pytest.mark.slow
 def test_stages_of_residual_and_nested_models(digits):
     model = residual()
     names = [layer.name for layer in stages(model)]
@@ -378,6 +379,7 @@ def test_models_without_a_head(digits):
     assert layerwise(model, *digits)["relu"]["nc1"] > 0
 
 
+@pytest.mark.slow
 def test_missing_classes(digits):
     x, y = digits
     model, keep = mlp(), y % 3 != 1

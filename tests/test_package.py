@@ -10,9 +10,14 @@ import nc_keras
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "nc_keras").rglob("*.py")), ids=lambda p: p.name
-)
+LIBRARY = [
+    path
+    for path in sorted((ROOT / "nc_keras").rglob("*.py"))
+    if "experiments" not in path.parts  # It sets up devices, when it runs.
+]
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda p: p.name)
 def test_the_library_names_no_backend(path):
     found = re.findall(
         r"^\s*(?:import|from) (tensorflow|jax|torch)\b",
@@ -35,6 +40,7 @@ def modules_after(statement):
     )
 
 
+@pytest.mark.slow
 def test_importing_takes_no_data_sets_or_plots_beyond_keras_own():
     added = modules_after("import nc_keras") - modules_after("import keras")
     assert "nc_keras.layers" in added

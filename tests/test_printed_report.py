@@ -10,7 +10,8 @@ import sklearn.metrics
 from keras import layers
 
 import nc_keras
-from nc_keras import features as features_module
+from nc_keras.measuring.forward import Forward
+from nc_keras.measuring.registry import METRICS
 from nc_keras.report import Report
 from nc_keras.report import report
 
@@ -38,13 +39,13 @@ def ood(digits):
 def forward_passes(monkeypatch):
     """Counts the examples that the model has seen, batch by batch."""
     sizes = []
-    forward = features_module._Forward.predict_on_batch
+    forward = Forward.predict_on_batch
 
     def counted(self, inputs):
         sizes.append(len(inputs))
         return forward(self, inputs)
 
-    monkeypatch.setattr(features_module._Forward, "predict_on_batch", counted)
+    monkeypatch.setattr(Forward, "predict_on_batch", counted)
     return sizes
 
 
@@ -143,6 +144,9 @@ def test_streaming_passes(parts, ood, forward_passes):
     del forward_passes[:]
     quiet(model, train, test, memory=0, metrics="nc1", **options)
     assert len(forward_passes) == 2 + 1 + 1
+    del forward_passes[:]
+    quiet(model, train, test, memory=0, metrics="nc1", batch_size=600)
+    assert len(forward_passes) == 2 + 1
 
 
 def test_scores_are_the_same_in_parts(parts, ood, monkeypatch):
@@ -220,6 +224,14 @@ def test_columns_are_aligned(parts):
         for name in ("train", "test"):
             end = head.index(name) + len(name)
             assert line[end - 1] != " " == line[end]
+
+
+def test_no_note_is_cut():
+    names = [tag for tag, m in METRICS.items() if not m.per_class]
+    values = dict.fromkeys(names, 0.123456)
+    text = str(Report({"train": values, "test": values}))
+    for tag in names:
+        assert METRICS[tag].note in text
 
 
 def test_custom_and_long_metrics():
@@ -313,6 +325,29 @@ def test_only_what_was_chosen(parts, ood):
     assert set(values["ood"]) == {"neco_auroc", "neco_fpr95"}
 
 
+def test_own_metrics_of_other_data(parts, ood, monkeypatch):
+    registered = dict(METRICS)
+    monkeypatch.setattr("nc_keras.measuring.registry.METRICS", registered)
+    module = sys.modules["nc_keras.report"]
+    monkeypatch.setattr(module, "METRICS", registered)
+
+    @nc_keras.metrics.metric("ood_norm", "ood", default=False)
+    def ood_norm(layer):
+        return np.linalg.norm(layer.ood_mean)
+
+    @nc_keras.metrics.metric(
+        "twice", "means", "train_means", over="examples", default=False
+    )
+    def twice(examples):
+        return 2.0 * (examples.nearest_means == examples.labels)
+
+    tags = ["ood_norm", "twice", "ncc_accuracy"]
+    values = quiet(mlp(), *parts, ood=ood, metrics=tags)
+    assert set(values["train"]) == {"nc5", "ood_norm"}
+    assert values["train"]["ood_norm"] == values["test"]["ood_norm"] > 0
+    assert values["test"]["twice"] == 2 * values["test"]["ncc_accuracy"]
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -356,3 +391,44 @@ def test_what_two_classes_cannot_tell(rng):
     three = nc_keras.models.MLP((4,), 3, widths=(8,))
     nc_keras.report(three, (x, np.arange(40) % 3), print_fn=texts.append)
     assert "by definition" not in texts[-1]
+
+
+def test_classes_have_names(few_classes):
+    model, data = few_classes
+    names = ["cat", "dog", "a long name"]
+    printed = []
+    nc_keras.report(
+        model,
+        data,
+        per_class=True,
+        class_names=names,
+        print_fn=printed.append,
+    )
+    rows = [line for line in printed[0].splitlines() if "a long n" in line]
+    assert rows and "     cat" in printed[0]
+    with pytest.raises(ValueError, match="3 in all. Received: 2 names"):
+        nc_keras.report(model, data, class_names=names[:2], print_fn=str)
+
+
+def test_an_extractor_stands_for_its_model(few_classes):
+    model, data = few_classes
+    extractor = nc_keras.FeatureExtractor(model)
+    expected = nc_keras.measure(model, *data)
+    assert nc_keras.measure(extractor, *data) == expected
+    found = nc_keras.report(extractor, data, print_fn=str)
+    assert found["train"] == expected
+    layers = nc_keras.FeatureExtractor(
+        model, features=model.layers[-2:-1], pooling="average"
+    )
+    by_layer = nc_keras.layerwise(model, *data, layers=model.layers[-2:-1])
+    assert nc_keras.layerwise(layers, *data) == by_layer
+    with pytest.raises(ValueError, match="knows its head"):
+        nc_keras.measure(extractor, *data, head=model.layers[-1])
+    with pytest.raises(ValueError, match="must be of a list"):
+        nc_keras.layerwise(extractor, *data)
+
+
+@pytest.fixture
+def few_classes(rng):
+    x = rng.normal(size=(30, 4)).astype("float32")
+    return nc_keras.models.MLP((4,), 3, widths=(8,)), (x, np.arange(30) % 3)

@@ -4,7 +4,6 @@ import pytest
 
 import nc_keras
 from nc_keras.weights import homogeneous_weights
-from nc_keras.weights import ranks
 from nc_keras.weights import rho
 from nc_keras.weights import weights_of
 
@@ -175,21 +174,7 @@ def test_normalised_layers_count_as_they_compute(digits):
     assert np.allclose(norms, 1.0, atol=1e-6)
 
 
-def test_ranks():
-    found = ranks(np.diag([2.0, 2.0, 1e-5]))
-    assert found.numerical == 2
-    assert np.isclose(found.stable, 2, atol=1e-9)
-    assert np.isclose(found.effective, 2, rtol=1e-4)
-    assert ranks(np.zeros((3, 4))) == ranks(np.zeros(3))
-    assert ranks(np.diag([1.0, 0.04]), 0.05).numerical == 1
-    assert ranks(np.ones((5, 7))).numerical == 1
-
-
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="tolerance=2"):
-        ranks(np.eye(2), 2)
-    with pytest.raises(ValueError, match="finite matrix"):
-        ranks([[np.nan]])
     with pytest.raises(ValueError, match="not built"):
         weights_of(keras.Sequential([keras.layers.Dense(3)]))
     with pytest.raises(ValueError, match="neither a dense layer"):

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
 import sys
 
 sys.modules["tensorflow"] = None  # importing it now fails
 from recipes.digits import SETTINGS
-from recipes.run import run
+from nc_keras.experiments.command.comparison import run
 import dataclasses, pathlib
 
 settings = dataclasses.replace(

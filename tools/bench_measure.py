@@ -42,7 +42,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from recipes.quiet import silenced  # noqa: E402
+from nc_keras.experiments.console.quiet import silenced  # noqa: E402
 
 Part = Literal["forward", "running", "classes"]
 IMAGES = {"conv_net": 60_000, "mlp": 60_000, "resnet18": 1_000}
@@ -152,17 +152,16 @@ def time_forward(options: Options) -> list[dict]:
 
 def forward(network: str, options: Options) -> dict:
     """Times the passes of one network."""
-    from nc_keras import measurement
+    import nc_keras
 
     count = options.images or IMAGES[network]
     model, x, y = build(network, count)
-    extractor = measurement.FeatureExtractor(model)
+    extractor = nc_keras.FeatureExtractor(model)
 
-    def measure(memory=measurement.MEMORY):
-        source = measurement.FeatureSource(
-            extractor, x, y, options.batch_size, memory
+    def measure(**memory):
+        nc_keras.measure(
+            extractor, x, y, batch_size=options.batch_size, **memory
         )
-        return measurement.measurement_of(extractor, source).values()
 
     def forward():
         for _ in extractor.batches(x, y, options.batch_size):
@@ -175,7 +174,7 @@ def forward(network: str, options: Options) -> dict:
             ),
             "forward": forward,
             "measure": measure,
-            "no memory": lambda: measure(0),
+            "no memory": lambda: measure(memory=0),
         },
         options.repeats,
     )
@@ -252,9 +251,9 @@ def fit(model, x, y, callbacks):
 def build(network: str, count: int):
     """Returns a compiled network, images and labels."""
     import nc_keras
-    from recipes import datasets
-    from recipes.networks import build_model
-    from recipes.settings import Settings
+    from nc_keras.experiments import datasets
+    from nc_keras.experiments.options.settings import Settings
+    from nc_keras.experiments.training.networks import build_model
     from tools.bench_train import load
 
     x, y = load({"images": count})

@@ -37,7 +37,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from recipes.quiet import silenced  # noqa: E402
+from nc_keras.experiments.console.quiet import silenced  # noqa: E402
 from tools.bench_measure import machine  # noqa: E402
 
 IMAGES = {"mlp": 12_800, "conv_net": 6_400, "resnet18": 512}
@@ -172,7 +172,7 @@ def print_table(network: str, settings: dict, rows: list[dict]) -> None:
     """Prints the rows of a network, with ratios to the PyTorch loops."""
     table = Table(
         *("", "s an epoch", "least", "most", "images/s", "first epoch, s"),
-        title=f"{network}: {settings['images']:,} images an epoch, batch "
+        title=f"{network}: {settings['images']:,} images per epoch, batch "
         f"{settings['batch_size']}",
     )
     rivals = [row for row in rows if not row["contender"].startswith("keras")]
@@ -215,7 +215,7 @@ def say(what: object) -> None:
 
 def load(settings: dict) -> tuple[np.ndarray, np.ndarray]:
     """Returns real images, uint8 `[N, 28, 28, 1]`, and labels."""
-    from recipes import datasets
+    from nc_keras.experiments import datasets
 
     if (ROOT / "data" / "fashion_mnist.npz").exists():
         data = datasets.load("fashion_mnist", ROOT / "data")
@@ -233,10 +233,10 @@ def train_keras(settings: dict) -> None:
     with silenced(2):
         import keras
 
-        from recipes import datasets
-        from recipes import training
-    from recipes.settings import Run
-    from recipes.settings import Settings
+        from nc_keras.experiments import datasets
+        from nc_keras.experiments.training import one_run
+    from nc_keras.experiments.options.settings import Run
+    from nc_keras.experiments.options.settings import Settings
 
     class Turns(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -255,10 +255,10 @@ def train_keras(settings: dict) -> None:
         steps_per_execution=settings["steps_per_execution"],
         rates={"ce": 0.01},
     )
-    model = training.compiled_model(recipe, Run("ce", "linear", 0), data)
+    model = one_run.compiled_model(recipe, Run("ce", "linear", 0), data)
     watching = [
-        training.Stopwatch(),
-        training.nc_keras.callbacks.TerminateOnNonFinite(),
+        one_run.Stopwatch(),
+        one_run.nc_keras.callbacks.TerminateOnNonFinite(),
     ]
     model.fit(
         **data.fit_data(recipe.batch_size, 0),

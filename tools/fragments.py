@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from recipes import summary
+from nc_keras.experiments.results import summary
+from nc_keras.experiments.results import tables
+from nc_keras.experiments.results.findings import findings as findings_of
+from nc_keras.experiments.results.findings import notices
 
 Kept = Mapping[str, Any]
 # What no table shows, or what depends on what else the machine did.
@@ -54,7 +57,7 @@ def comparison(kept: Kept) -> str:
         lines = [_row(loss, heads), _row("---", ["---:"] * len(heads))]
         lines += [
             _row(label, [" → ".join(cell.values) for cell in cells])
-            for label, cells in summary.table(heads)
+            for label, cells in tables.table(heads)
             if "memory" not in label
         ]
         parts.append("\n".join(lines))
@@ -64,7 +67,7 @@ def comparison(kept: Kept) -> str:
 def findings(kept: Kept) -> str:
     """What a comparison says of itself, a line for each sentence."""
     record = kept["record"]
-    said = summary.notices(record) + summary.findings(record)
+    said = notices(record) + findings_of(record)
     return "\n".join(f"* {sentence}" for sentence in said)
 
 

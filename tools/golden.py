@@ -38,9 +38,9 @@ def _recipe(network: str, widths: tuple[int, ...], loss: str, head: str):
     """A recipe on 400 digits: 12 batches of 32, and 16 images left over."""
 
     def train(folder: pathlib.Path) -> None:
-        from recipes import training
-        from recipes.run import prepare
-        from recipes.settings import Settings
+        from nc_keras.experiments.datasets.loading import prepare
+        from nc_keras.experiments.options.settings import Settings
+        from nc_keras.experiments.training import one_run
 
         settings = Settings(
             "digits",
@@ -57,7 +57,7 @@ def _recipe(network: str, widths: tuple[int, ...], loss: str, head: str):
         )
         dataset = prepare(settings)
         for run in settings.runs:
-            training.train(settings, run, dataset)
+            one_run.train(settings, run, dataset)
 
     return train
 
@@ -66,8 +66,9 @@ def _study(name: str, **changes):
     """A study on 200 digits."""
 
     def train(folder: pathlib.Path) -> None:
+        module = importlib.import_module(f"recipes.studies.{name}")
         study = dataclasses.replace(
-            importlib.import_module(f"recipes.{name}").STUDY,
+            module.STUDY,
             dataset="digits",
             per_class=20,
             epochs=3,
@@ -75,7 +76,6 @@ def _study(name: str, **changes):
             output=folder,
             **changes,
         )
-        module = importlib.import_module(f"recipes.studies.{name}")
         # What is trained counts here, not what is said of it.
         with contextlib.redirect_stdout(io.StringIO()):
             module.run(study)

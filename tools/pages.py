@@ -4,7 +4,9 @@
     ... written by ./tools/results --write, never by hand ...
     <!-- end -->
 
-names a result of `tools.registry` and a function of `tools.fragments`.
+names a result of `tools.registry` and a function of `tools.fragments`;
+`<!-- metrics default -->` and `<!-- metrics more -->` are the tables of what
+the metrics say of themselves.
 """
 
 import json
@@ -12,12 +14,15 @@ import pathlib
 import re
 
 from tools.fragments import FRAGMENTS
+from tools.metrics_table import metrics_table
 from tools.registry import RESULTS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PLACE = re.compile(
     r"(<!-- result (\w+)\.(\w+) -->)(.*?)(<!-- end -->)", re.DOTALL
 )
+
+_METRICS = re.compile(r"(<!-- metrics (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def documents() -> list[pathlib.Path]:
@@ -60,7 +65,11 @@ def rendered(text: str) -> str:
         around = "\n\n" if before.startswith("\n") else ""
         return f"{opening}{around}{content}{around}{end}"
 
-    return _PLACE.sub(place, text)
+    def metrics(found: re.Match) -> str:
+        opening, which, _, end = found.groups()
+        return f"{opening}\n\n{metrics_table(which)}\n\n{end}"
+
+    return _METRICS.sub(metrics, _PLACE.sub(place, text))
 
 
 def outdated() -> list[str]:

@@ -9,7 +9,7 @@ the tool lists them. Use a folder for each dataset: MNIST and Fashion-MNIST
 have the same file names.
 
 tensorflow-datasets prepares `data/NAME/VERSION`, and `data/NAME.npz` is
-written for `recipes.datasets.load`. Fashion-MNIST takes about half a minute
+written for `datasets.load`. Fashion-MNIST takes about half a minute
 on two CPU cores and 100 MB of disk, as much again while it works. ImageNet
 takes hours, and room for a copy of its archives; its .npz has labels only.
 
@@ -35,8 +35,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from recipes import datasets
-from recipes.quiet import silenced
+import recipes  # noqa: F401  TensorFlow keeps quiet.
+from nc_keras.experiments import datasets
+from nc_keras.experiments.console.quiet import silenced
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -62,7 +63,7 @@ def prepare(name: str, data_dir: Path, folder: Path | None = None) -> None:
     """Prepares a dataset with tensorflow-datasets unless it is there.
 
     Args:
-        name: The dataset's name in `recipes.datasets.SOURCES`.
+        name: The dataset's name in `nc_keras.experiments.datasets.SOURCES`.
         data_dir: Folder to prepare it in.
         folder: Folder of the original archives; by default where Debian's
             package puts them.
@@ -102,7 +103,7 @@ def cache(name: str, data_dir: Path) -> None:
     """Writes a prepared dataset's .npz file unless a sound one is there.
 
     Args:
-        name: The dataset's name in `recipes.datasets.SOURCES`.
+        name: The dataset's name in `nc_keras.experiments.datasets.SOURCES`.
         data_dir: Folder that holds the prepared dataset.
 
     Raises:

@@ -21,7 +21,7 @@ import tyro
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-from recipes.quiet import silenced  # noqa: E402
+from nc_keras.experiments.console.quiet import silenced  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +64,10 @@ def step_parts(options: Options) -> dict[str, Callable[[], object]]:
     with silenced(2):
         import tensorflow as tf
 
-        from recipes import datasets
-        from recipes import training
-        from recipes.settings import Run
-        from recipes.settings import Settings
+        from nc_keras.experiments import datasets
+        from nc_keras.experiments.options.settings import Run
+        from nc_keras.experiments.options.settings import Settings
+        from nc_keras.experiments.training import one_run
         from tools import bench_train
     x, y = bench_train.load({"images": 20 * options.batch_size})
     data = datasets.Dataset("fashion_mnist", 10, x, y, x[:256], y[:256])
@@ -78,7 +78,7 @@ def step_parts(options: Options) -> dict[str, Callable[[], object]]:
         batch_size=options.batch_size,
         rates={"ce": 0.01},
     )
-    model = training.compiled_model(recipe, Run("ce", "linear", 0), data)
+    model = one_run.compiled_model(recipe, Run("ce", "linear", 0), data)
     fit_data = data.fit_data(options.batch_size, 0)
     model.fit(**fit_data, verbose=0)
     batches = iter(fit_data["x"])

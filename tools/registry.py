@@ -6,16 +6,16 @@ https://github.com/rhubarbwu/neural-collapse into `runs/neural-collapse` first.
 
 import dataclasses
 import importlib
-import json
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from recipes import cli
+from nc_keras.experiments.command import cli
+from nc_keras.experiments.options import study
+from nc_keras.experiments.options.settings import Settings
 from recipes import compare
-from recipes import study
 from recipes import sweep
-from recipes.settings import Settings
+from recipes.compare import RECIPES
 
 # What may be another where a result is made again.
 _FREE = ("data_dir", "output", "progress", "learning_rate", "name")
@@ -54,8 +54,7 @@ class Result:
         if self.is_timed:
             return {"command": self.command}
         module, *options = self.words
-        found = _parsed(module.removeprefix("recipes."), options)
-        plain = json.loads(json.dumps(dataclasses.asdict(found), default=str))
+        plain = _parsed(module.removeprefix("recipes."), options).plain()
         return {k: v for k, v in plain.items() if k not in _FREE}
 
 
@@ -114,41 +113,55 @@ RESULTS = {
             _MLP,
             "curves.png",
         ),
-        Result("parity", "recipes.parity", _MLP),
-        Result("central_path", "recipes.central_path", _MLP, "figure.png"),
+        Result("parity", "recipes.studies.parity", _MLP),
+        Result(
+            "central_path", "recipes.studies.central_path", _MLP, "figure.png"
+        ),
         Result(
             "unconstrained_features",
-            "recipes.unconstrained_features",
+            "recipes.studies.unconstrained_features",
             ("mlp-ce-linear", "mlp-mse-etf_dim_c", "weight_decay"),
         ),
         Result(
             "weight_decay",
-            "recipes.weight_decay",
+            "recipes.studies.weight_decay",
             ("weight_decay",),
             "figure.png",
         ),
-        Result("low_rank", "recipes.low_rank", ("weight_decay",), "figure.png"),
         Result(
-            "sgd_noise", "recipes.sgd_noise", ("weight_decay",), "figure.png"
+            "low_rank",
+            "recipes.studies.low_rank",
+            ("weight_decay",),
+            "figure.png",
         ),
-        Result("bounds", "recipes.bounds", ("bounds",), "figure.png"),
+        Result(
+            "sgd_noise",
+            "recipes.studies.sgd_noise",
+            ("weight_decay",),
+            "figure.png",
+        ),
+        Result("bounds", "recipes.studies.bounds", ("bounds",), "figure.png"),
         Result(
             "bench_forward",
-            "tools.bench_measure forward",
+            "tools.bench_measure forward --networks conv_net mlp "
+            "--images 10000",
             (),
             backend="tensorflow",
         ),
         Result(
             "bench_forward_jax",
-            "tools.bench_measure forward --networks conv_net mlp",
+            "tools.bench_measure forward --networks conv_net mlp "
+            "--images 10000",
             (),
         ),
         Result(
             "bench_classes",
-            "tools.bench_measure classes --peer runs/neural-collapse",
+            "tools.bench_measure classes --classes 100 1000 10000 "
+            "--peer-classes 1000 "
+            "--peer runs/neural-collapse",
             (),
         ),
-        Result("bench_train", "tools.bench_train", ()),
+        Result("bench_train", "tools.bench_train --networks mlp conv_net", ()),
     )
 }
 
@@ -169,7 +182,7 @@ def _parsed(name: str, options: Sequence[str]) -> Any:
         return Settings(**vars(asked.settings)).settled(recipe)
     if name == "compare":
         return cli.parse(compare.settings_of(options[0]), "", options[1:])
+    if name in RECIPES:
+        return cli.parse(RECIPES[name], "", options)
     module = importlib.import_module(f"recipes.{name}")
-    if hasattr(module, "STUDY"):
-        return study.parse(module.STUDY, "", options)
-    return cli.parse(module.SETTINGS, "", options)
+    return study.parse(module.STUDY, "", options)

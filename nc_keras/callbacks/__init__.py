@@ -3,6 +3,7 @@ from nc_keras.callbacks.layerwise_collapse import LayerwiseCollapse
 from nc_keras.callbacks.nc_tensorboard import NCTensorBoard
 from nc_keras.callbacks.neural_collapse import NeuralCollapse
 from nc_keras.callbacks.normalized_margins import NormalizedMargins
+from nc_keras.callbacks.progress_line import ProgressLine
 from nc_keras.callbacks.running_collapse import RunningCollapse
 from nc_keras.callbacks.schedule import log_spaced_epochs
 from nc_keras.callbacks.schedule import only_measured
@@ -16,6 +17,7 @@ __all__ = [
     "LayerwiseCollapse",
     "NCTensorBoard",
     "NeuralCollapse",
+    "ProgressLine",
     "RunningCollapse",
     "SignalToNoise",
     "TerminalPhase",

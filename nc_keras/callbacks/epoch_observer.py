@@ -12,7 +12,7 @@ import numpy as np
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import loss_of
 from nc_keras.callbacks.schedule import measured_epochs
-from nc_keras.metrics.class_statistics import NonFiniteError
+from nc_keras.errors import NonFiniteError
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.tensorboard import TensorBoardWriter
 
@@ -57,7 +57,7 @@ class EpochObserver(keras.callbacks.Callback):
         self.epochs = epochs
         self.log_dir = log_dir
         self._writer = None
-        self._measured = frozenset()
+        self._measured: frozenset[int] = frozenset()
         self._keys = None
 
     def observe(self, epoch: int) -> dict[str, float]:

@@ -3,12 +3,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
-from nc_keras.layerwise import alignment
+from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.layerwise import layers_extractor
-from nc_keras.layerwise import layerwise_of
+from nc_keras.layerwise import layerwise
 from nc_keras.layerwise import num_classes_of
 from nc_keras.layerwise import tags_of
-from nc_keras.measurement import MEMORY
+from nc_keras.measuring.source import MEMORY
+from nc_keras.metrics.alignment import alignment
 from nc_keras.weights import weights_of
 
 
@@ -26,8 +27,7 @@ class LayerwiseCollapse(EpochObserver):
         y: As in `nc_keras.layerwise`.
         log_dir: Directory of the TensorBoard run of the training, or `None`.
             The curves are in its folder `layers`, a line for each layer.
-        epochs: As in `nc_keras.callbacks.NeuralCollapse`. Defaults to
-            `"log"`: the papers' log-spaced epochs.
+        epochs: As in `nc_keras.callbacks.NeuralCollapse`. Defaults to `1`.
         layers: As in `nc_keras.layerwise`.
         head: As in `nc_keras.layerwise`.
         pooling: As in `nc_keras.layerwise`.
@@ -58,12 +58,23 @@ class LayerwiseCollapse(EpochObserver):
 
     run = "layers"
 
+    @formerly_positional(
+        "log_dir",
+        "epochs",
+        "layers",
+        "head",
+        "pooling",
+        "batch_size",
+        "metrics",
+        "memory",
+    )
     def __init__(
         self,
         x: Any,
         y: Any = None,
+        *,
         log_dir: str | os.PathLike | None = None,
-        epochs: int | str | Iterable[int] = "log",
+        epochs: int | str | Iterable[int] = 1,
         layers: Any = None,
         head: Any = None,
         pooling: str | None = "average",
@@ -80,7 +91,7 @@ class LayerwiseCollapse(EpochObserver):
         self.batch_size = batch_size
         self.metrics = _tags(metrics)
         self.memory = memory
-        self._extractor = None
+        self._extractor: Any = None
         charts = {tag: [f"^{tag}/"] for tag in (*self.metrics, "alignment")}
         self.panels = {"Layers: neural collapse inside the network": charts}
 
@@ -89,7 +100,7 @@ class LayerwiseCollapse(EpochObserver):
             self._extractor = layers_extractor(
                 self.model, self.layers, self.head, self.pooling
             )
-        result = layerwise_of(
+        result = layerwise(
             self._extractor,
             self.x,
             self.y,

@@ -11,13 +11,15 @@ from keras import ops
 from nc_keras.callbacks.neural_collapse import NeuralCollapse
 from nc_keras.callbacks.neural_collapse import log_key
 from nc_keras.callbacks.neural_collapse import validate_metrics
+from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import MSE_PANELS
-from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
+from nc_keras.callbacks.panels import panels_of
+from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.callbacks.schedule import measured_only
 from nc_keras.callbacks.terminal_phase import TerminalPhase
-from nc_keras.measurement import MEMORY
-from nc_keras.metrics.registry import METRICS
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.source import MEMORY
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
 from nc_keras.writers.tensorboard import TensorBoardWriter
@@ -90,12 +92,28 @@ class NCTensorBoard(NeuralCollapse):
     ['metrics.jsonl', 'nc_train']
     """
 
+    @formerly_positional(
+        "epochs",
+        "head",
+        "batch_size",
+        "missing",
+        "threshold",
+        "stop_after",
+        "images_every",
+        "hparams",
+        "metrics",
+        "memory",
+        "ignore_label",
+        "across_processes",
+        "decompose",
+    )
     def __init__(
         self,
         log_dir: str | os.PathLike,
         x: Any,
         y: Any = None,
         validation_data: Any = None,
+        *,
         epochs: int | str | Iterable[int] = 1,
         head: Any = None,
         batch_size: int = 256,
@@ -117,15 +135,15 @@ class NCTensorBoard(NeuralCollapse):
             x,
             y,
             validation_data,
-            epochs,
-            head,
-            batch_size,
-            missing,
-            metrics,
-            memory,
-            ignore_label,
-            across_processes,
-            decompose,
+            epochs=epochs,
+            head=head,
+            batch_size=batch_size,
+            missing=missing,
+            metrics=metrics,
+            memory=memory,
+            ignore_label=ignore_label,
+            across_processes=across_processes,
+            decompose=decompose,
         )
         self.log_dir = pathlib.Path(log_dir)
         self.images_every = images_every
@@ -198,6 +216,7 @@ class NCTensorBoard(NeuralCollapse):
                 self._write_geometry(step)
 
     def on_train_end(self, logs=None):
+        super().on_train_end(logs)
         if not self._writers:
             return
         if self._last_measured > self._last_drawn:
@@ -228,7 +247,18 @@ class NCTensorBoard(NeuralCollapse):
         self._run_writer = TensorBoardWriter(self.log_dir)
         if not earlier:
             decomposed = {} if self.decay is None else MSE_PANELS
-            self._run_writer.layout(PANELS | decomposed)
+            chosen = [
+                metric
+                for tag, metric in METRICS.items()
+                if (
+                    metric.default
+                    if self.metrics is None
+                    else tag in self.metrics
+                )
+            ]
+            self._run_writer.layout(
+                panels_of(chosen) | LOSS_PANELS | decomposed
+            )
         self._has_settings = bool(earlier)
 
     def _settings(self):

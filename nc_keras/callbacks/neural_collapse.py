@@ -1,30 +1,33 @@
 import contextlib
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 
-from nc_keras.batches import is_one_shot
-from nc_keras.batches import labels_of
-from nc_keras.batches import refuse_endless
-from nc_keras.batches import validate_lengths
+from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import loss_of
 from nc_keras.callbacks.schedule import measured_epochs
-from nc_keras.features import FeatureExtractor
+from nc_keras.errors import NonFiniteError
+from nc_keras.graph import back_from
 from nc_keras.labels import class_labels
-from nc_keras.measurement import MEMORY
-from nc_keras.measurement import FeatureSource
-from nc_keras.measurement import measurement_of
-from nc_keras.metrics.class_statistics import NonFiniteError
-from nc_keras.metrics.gathering import present_classes
-from nc_keras.metrics.gathering import validate_head
-from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.measuring.batches import is_one_shot
+from nc_keras.measuring.batches import labels_of
+from nc_keras.measuring.batches import refuse_endless
+from nc_keras.measuring.batches import validate_lengths
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.measure import measurement_of
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.source import MEMORY
+from nc_keras.measuring.source import FeatureSource
+from nc_keras.measuring.validation import present_classes
+from nc_keras.measuring.validation import validate_head
 from nc_keras.metrics.mse_decomposition import decomposition_of
 from nc_keras.metrics.mse_decomposition import equivalent_decay
-from nc_keras.metrics.registry import METRICS
 from nc_keras.processes import all_gather
 
 # The arrays of a LastLayer that are kept with a checkpoint.
@@ -57,7 +60,8 @@ class NeuralCollapse(keras.callbacks.Callback):
     Args:
         x: The training data, as in `nc_keras.measure`.
         y: The training labels, or `None` if `x` is a dataset.
-        validation_data: Tuple `(x, y)`, or a dataset, or `None`. Its `nc4` and
+        validation_data: Tuple `(x, y)`, or a dataset, or `None`; `False` if
+            what `fit` validates on is not to be measured. Its `nc4` and
             `ncc_accuracy` refer to the class means of the training data.
         epochs: Which epochs are measured: an integer `k` for the first, the
             last and every k-th; `"log"` for the papers' 50 log-spaced ones;
@@ -96,11 +100,23 @@ class NeuralCollapse(keras.callbacks.Callback):
     2
     """
 
+    @formerly_positional(
+        "epochs",
+        "head",
+        "batch_size",
+        "missing",
+        "metrics",
+        "memory",
+        "ignore_label",
+        "across_processes",
+        "decompose",
+    )
     def __init__(
         self,
         x: Any,
         y: Any = None,
         validation_data: Any = None,
+        *,
         epochs: int | str | Iterable[int] = 1,
         head: Any = None,
         batch_size: int = 256,
@@ -121,16 +137,21 @@ class NeuralCollapse(keras.callbacks.Callback):
         self.x = x
         self.y = y
         self.validation_data = validation_data
+        self._is_fitting = False
+        self._has_warned = validation_data is False
+        if validation_data is False:
+            self.validation_data = None
         self.epochs = epochs
         self.head = head
         self.batch_size = batch_size
         self.missing = missing
         self.train_means = None
-        self.layers = {}
+        self.layers: dict[str, LastLayer] = {}
         self._extractor = None
         self._keys = None
 
     def on_train_begin(self, logs=None):
+        self._is_fitting = True
         epochs = self.params["epochs"]
         self._keys = None
         self._measured = measured_epochs(self.epochs, epochs)
@@ -160,6 +181,9 @@ class NeuralCollapse(keras.callbacks.Callback):
                     f"Received: an iterator of type {type(x).__name__}."
                 )
 
+    def on_train_end(self, logs=None):
+        self._is_fitting = False
+
     def get_state(self) -> dict:
         """What `Checkpoint` keeps: the last measurement."""
         layers = {
@@ -180,6 +204,18 @@ class NeuralCollapse(keras.callbacks.Callback):
             prefix: LastLayer(**values)
             for prefix, values in state["layers"].items()
         }
+
+    def on_test_begin(self, logs=None):
+        # Of the data that `fit` validates on a callback sees nothing.
+        is_unknown = self._is_fitting and self.validation_data is None
+        if is_unknown and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                "`fit` validates on data that are not measured. Pass them to "
+                f"`{type(self).__name__}` too, as `validation_data`, or "
+                "`validation_data=False` to leave them unmeasured.",
+                stacklevel=2,
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
@@ -278,7 +314,7 @@ class NeuralCollapse(keras.callbacks.Callback):
             missing=self.missing,
             metrics=metrics,
             gather=all_gather if self.across_processes else None,
-            scatter=self.decay is not None,
+            scatter=True if self.decay is not None else None,
         )
         if not prefix:
             self.train_means = measurement.class_means
@@ -301,7 +337,7 @@ def _decay_of_head(model, head, decay):
     is_linear = activation in (None, keras.activations.linear)
     last = model
     while isinstance(last, keras.Model) and getattr(last, "outputs", None):
-        last = last.outputs[0]._keras_history.operation
+        last = next(back_from(last.outputs[0]))
     if not is_linear or last is not head:
         return None
     bias = getattr(head, "bias", None)

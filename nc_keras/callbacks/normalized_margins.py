@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
-from nc_keras.features import FeatureExtractor
+from nc_keras.callbacks.positional import formerly_positional
+from nc_keras.errors import NonFiniteError
+from nc_keras.graph import all_layers
 from nc_keras.layers.rho import Rho
-from nc_keras.metrics.class_statistics import NonFiniteError
+from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.metrics.mse_decomposition import equivalent_decay
 from nc_keras.metrics.mse_decomposition import is_squared_error
 from nc_keras.theory import square_loss
@@ -76,10 +78,12 @@ class NormalizedMargins(EpochObserver):
         }
     }
 
+    @formerly_positional("log_dir", "epochs", "batch_norm", "batch_size")
     def __init__(
         self,
         x: Any,
         y: Any = None,
+        *,
         log_dir: str | os.PathLike | None = None,
         epochs: int | str | Iterable[int] = 1,
         batch_norm: bool = False,
@@ -129,7 +133,7 @@ class NormalizedMargins(EpochObserver):
         return outputs, square_loss.one_hot(labels, outputs.shape[1])
 
     def _square_loss(self, weights, product, outputs, targets):
-        layers = self.model._flatten_layers()
+        layers = all_layers(self.model)
         factors = [layer for layer in layers if isinstance(layer, Rho)]
         # The penalty beside the sum over classes, `lambda` of the theory.
         reduction = getattr(self.model.loss, "class_reduction", "mean")

@@ -1,33 +1,16 @@
 """What the TensorBoard pages show."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from nc_keras import geometry
+from nc_keras.measuring.registry import GROUPS
+from nc_keras.measuring.registry import Metric
 
 # Category, chart, and the regular expressions of the tags that it draws. Each
 # colour is a run; the list under a chart says which mark is which tag.
-PANELS = {
-    "NC1 variability collapse": {
-        "tr(Sw Sb+) / C": ["^nc/nc1$"],
-        "tr Sw / tr Sb": ["^nc/nc1_trace_ratio$"],
-        "class-distance normalised variance": ["^nc/nc1_cdnv$"],
-    },
-    "NC2 convergence to a simplex ETF (class means and head)": {
-        "equinorm: std / mean of norms": ["^nc/nc2_equinorm_"],
-        "equiangular: std of cosines": ["^nc/nc2_equiangular_"],
-        "max angle: mean |cos + 1/(C-1)|": ["^nc/nc2_max_angle_"],
-        "distance to the simplex ETF": ["^nc/nc2_etf_"],
-    },
-    "NC3 self-duality": {
-        "||W/|W| - M/|M| ||^2": ["^nc/nc3$"],
-        "distance of W M' to the simplex ETF": ["^nc/nc3_duality$"],
-        "NC0: ||sum of the weights||": ["^nc/nc0$"],
-    },
-    "NC4 nearest class mean": {
-        "share of decisions that differ": ["^nc/nc4$"],
-        "accuracy of the head": ["^nc/accuracy$"],
-        "accuracy of the nearest class mean": ["^nc/ncc_accuracy$"],
-    },
+LOSS_PANELS = {
     "Loss and error (with the terminal phase marked)": {
         "loss": ["^loss$", "^terminal_phase/loss$"],
         "error": ["^error$", "^terminal_phase/error$"],
@@ -50,6 +33,29 @@ _BELOW = np.array([33, 102, 172])  # blue
 _ABOVE = np.array([178, 24, 43])  # red
 _MOST = 512  # classes in an image
 _UNDEFINED = np.array([128, 128, 128])  # grey
+
+
+def panels_of(metrics: Iterable[Metric]) -> dict[str, dict[str, list[str]]]:
+    """Returns the charts of metrics, as those say of themselves.
+
+    Args:
+        metrics: The `Metric`s that are measured.
+
+    Example:
+
+    >>> from nc_keras.callbacks.panels import panels_of
+    >>> panels_of([nc_keras.metrics.METRICS["nc1"]])
+    {'NC1 variability collapse': {'tr(Sw Sb+) / C': ['^nc/nc1$']}}
+    """
+    panels: dict[str, dict[str, list[str]]] = {
+        heading: {} for _, heading in GROUPS.values()
+    }
+    for metric in metrics:
+        if not metric.per_class:
+            _, heading = GROUPS[metric.group]
+            tags = panels[heading].setdefault(metric.title, [])
+            tags.append(f"^nc/{metric.tag}$")
+    return {heading: charts for heading, charts in panels.items() if charts}
 
 
 def cosine_image(rows: np.ndarray, size: int = 320) -> np.ndarray:

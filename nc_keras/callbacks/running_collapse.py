@@ -1,17 +1,19 @@
 import contextlib
-import functools
 from typing import Any
 
 import keras
 from keras import ops
 
 from nc_keras.callbacks.schedule import UNMEASURED
-from nc_keras.features import FeatureExtractor
-from nc_keras.features import refuse_calls
-from nc_keras.heads import loss_of_output
+from nc_keras.graph import one_more_metric
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.heads import loss_of_output
+from nc_keras.measuring.registry import tags
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
-from nc_keras.metrics.registry import tags
 from nc_keras.metrics.running_statistics import RunningStatistics
+from nc_keras.recording import around
+from nc_keras.recording import recording
+from nc_keras.recording import the_one
 
 _NEEDED = ("scatter", "principal_variances", "kernel")
 
@@ -133,45 +135,30 @@ class RunningCollapse(keras.callbacks.Callback):
 
     def _attach(self, model, head):
         """Lets each training step hand features and labels to the metric."""
-        features = []
-        call, forward, compute_loss = head.call, model.call, model.compute_loss
+        features = self._undo.enter_context(recording(head))
 
-        @functools.wraps(call)
-        def record(inputs, *args, **kwargs):
-            features.append(inputs)
-            return call(inputs, *args, **kwargs)
-
-        @functools.wraps(forward)
-        def watch(*args, **kwargs):
+        def watch(call, *args, **kwargs):
             features.clear()  # those of a measurement, say
-            outputs = forward(*args, **kwargs)
-            refuse_calls(head.name, features)
+            outputs = call(*args, **kwargs)
+            the_one(features, head.name)
             return outputs
 
-        @functools.wraps(compute_loss)
-        def update(x=None, y=None, y_pred=None, sample_weight=None, **kwargs):
+        def update(
+            compute_loss,
+            x=None,
+            y=None,
+            y_pred=None,
+            sample_weight=None,
+            **kwargs,
+        ):
             if kwargs.get("training", True):
-                self._update(model, y, features[-1], sample_weight)
+                self._update(model, y, features[0], sample_weight)
             features.clear()
             return compute_loss(x, y, y_pred, sample_weight, **kwargs)
 
-        # The state of a built model is locked, but for this list.
-        model._metrics.append(self._metric)
-        self._undo.callback(model._metrics.remove, self._metric)
-        for owner, name, function in (
-            (head, "call", record),
-            (model, "call", watch),
-            (model, "compute_loss", update),
-        ):
-            own = vars(owner).get(name)
-            setattr(owner, name, function)
-            self._undo.callback(_restore, owner, name, own)
+        self._undo.enter_context(around(model, "call", watch))
+        self._undo.enter_context(around(model, "compute_loss", update))
+        self._undo.enter_context(one_more_metric(model, self._metric))
         # A function compiled before knows nothing of this.
         model.train_function = None
         self._undo.callback(setattr, model, "train_function", None)
-
-
-def _restore(owner, name, own):
-    delattr(owner, name)
-    if own is not None:
-        setattr(owner, name, own)

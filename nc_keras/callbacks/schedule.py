@@ -1,5 +1,6 @@
 """Which epochs are measured, and what `logs` hold in the others."""
 
+import contextlib
 import functools
 import math
 import operator
@@ -81,14 +82,13 @@ def measured_epochs(
     """
     if schedule == "log":
         return frozenset(log_spaced_epochs(epochs))
-    try:
-        if isinstance(schedule, Iterable) and not isinstance(schedule, str):
-            chosen = frozenset(map(operator.index, schedule))
-        else:
+    chosen: frozenset[int] = frozenset()
+    with contextlib.suppress(TypeError, ValueError):
+        if not isinstance(schedule, Iterable):
             every = range(0, epochs + 1, operator.index(schedule))
-            chosen = frozenset({1, epochs, *every[1:]}) if every else ()
-    except (TypeError, ValueError):
-        chosen = frozenset()
+            chosen = frozenset({1, epochs, *every[1:]} if every else ())
+        elif not isinstance(schedule, str):
+            chosen = frozenset(map(operator.index, schedule))
     if not chosen or min(chosen) < 1:
         raise ValueError(
             '`epochs` must be a positive integer, "log", or a list of epochs '

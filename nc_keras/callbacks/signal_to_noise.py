@@ -8,12 +8,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import measured_epochs
-from nc_keras.features import FeatureExtractor
-from nc_keras.measurement import FeatureSource
-from nc_keras.measurement import measurement_of
-from nc_keras.metrics.class_statistics import NonFiniteError
+from nc_keras.errors import NonFiniteError
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.measure import measurement_of
+from nc_keras.measuring.source import FeatureSource
 from nc_keras.theory import central_path
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
@@ -38,7 +39,7 @@ class SignalToNoise(keras.callbacks.Callback):
     NaN, the first time is printed, and training goes on.
 
     With `log_dir` everything is on disk at the end of each epoch: in
-    `snr.jsonl` (all values and the time, one JSON object an epoch) and in the
+    `snr.jsonl` (all values and the time, one JSON object per epoch) and in the
     TensorBoard run `snr`, as histograms and scalars. A training that resumes
     at a later epoch goes on there.
 
@@ -80,10 +81,12 @@ class SignalToNoise(keras.callbacks.Callback):
     - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073).
     """
 
+    @formerly_positional("log_dir", "epochs", "head", "batch_size")
     def __init__(
         self,
         x: Any,
         y: Any = None,
+        *,
         log_dir: str | os.PathLike | None = None,
         epochs: int | str | Iterable[int] = 1,
         head: Any = None,
@@ -97,8 +100,8 @@ class SignalToNoise(keras.callbacks.Callback):
         self.head = head
         self.batch_size = batch_size
         self.log_dir = None if log_dir is None else pathlib.Path(log_dir)
-        self._clock = {}
-        self._measured = {}
+        self._clock: dict[int, Any] = {}
+        self._measured: dict[int, Any] = {}
         self._extractor = self._rows = self._writer = None
 
     @property

@@ -8,10 +8,10 @@ from keras import ops
 
 from nc_keras.blas import one_thread
 from nc_keras.callbacks.epoch_observer import EpochObserver
+from nc_keras.metrics.ranks import ranks
 from nc_keras.optimizers.sgd import SGD
 from nc_keras.theory import low_rank
 from nc_keras.weights import Weights
-from nc_keras.weights import ranks
 from nc_keras.weights import weights_of
 
 
@@ -91,7 +91,7 @@ class WeightSpectrum(EpochObserver):
             )
         self.tolerance = tolerance
         self.batch_size = batch_size
-        self._before = {}
+        self._before: dict[str, np.ndarray] = {}
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
@@ -138,7 +138,7 @@ class WeightSpectrum(EpochObserver):
         before = self._before.get(weights.name)
         if before is not None and before.any():
             change = np.linalg.norm(weights.kernel - before)
-            values["change"] = change / np.linalg.norm(before)
+            values["change"] = float(change / np.linalg.norm(before))
         bound = self._bound(weights)
         if bound is not None:
             values["rank_bound"] = min(bound, *matrix.shape)

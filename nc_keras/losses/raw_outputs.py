@@ -6,6 +6,9 @@ from typing import Any
 
 import keras
 
+from nc_keras.graph import back_from
+from nc_keras.graph import is_graph
+
 _PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
 _FRAMES = 20  # from a loss to the model that computes it
 
@@ -48,18 +51,15 @@ def _computing():
 
 def _last_layer(model):
     """The layer that makes the only output, but for what passes it on."""
-    outputs = getattr(model, "outputs", None) or ()
+    outputs = model.outputs if is_graph(model) else ()
     layer = model
-    while len(outputs) == 1 and hasattr(outputs[0], "_keras_history"):
-        layer = outputs[0]._keras_history.operation
+    for layer in back_from(outputs[0]) if len(outputs) == 1 else ():
         if isinstance(layer, keras.Model):
-            outputs = layer.outputs or ()
-        elif isinstance(layer, keras.layers.Identity) or (
-            isinstance(layer, keras.layers.Activation)
-            and layer.activation is keras.activations.linear
-        ):
-            outputs = [layer.input]
-        else:
+            return _last_layer(layer)
+        is_linear = isinstance(layer, keras.layers.Activation) and (
+            layer.activation is keras.activations.linear
+        )
+        if not is_linear and not isinstance(layer, keras.layers.Identity):
             break
     return layer
 

@@ -7,24 +7,25 @@ from nc_keras.metrics import nc0  # isort: skip
 from nc_keras.metrics import accuracy  # isort: skip
 from nc_keras.metrics import linguistic  # isort: skip
 from nc_keras.metrics import vci  # isort: skip
+from nc_keras.metrics import separation  # isort: skip
 from nc_keras.metrics import hyperspherical_uniformity  # isort: skip
 from nc_keras.metrics import softmax_code  # isort: skip
 from nc_keras.metrics import subspace  # isort: skip
 from nc_keras.metrics import nc5  # isort: skip
 from nc_keras.metrics import per_class  # isort: skip
+from nc_keras.errors import NonFiniteError
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.registry import Metric
+from nc_keras.measuring.registry import metric
 from nc_keras.metrics import neco
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.class_statistics import NonFiniteError
 from nc_keras.metrics.collapse_metric import CollapseMetric
 from nc_keras.metrics.collapse_metrics import collapse_metrics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
-from nc_keras.metrics.last_layer import LastLayer
 from nc_keras.metrics.mse_decomposition import MSEDecomposition
 from nc_keras.metrics.mse_decomposition import equivalent_decay
 from nc_keras.metrics.mse_decomposition import mse_decomposition
-from nc_keras.metrics.registry import METRICS
-from nc_keras.metrics.registry import Metric
-from nc_keras.metrics.registry import metric
 from nc_keras.metrics.running_statistics import RunningStatistics
 from nc_keras.namesakes import stand_for_module
 
@@ -53,6 +54,7 @@ __all__ = [
     "nc5",
     "neco",
     "per_class",
+    "separation",
     "softmax_code",
     "subspace",
     "vci",

@@ -7,16 +7,16 @@ from keras import ops
 
 from nc_keras import geometry
 from nc_keras.labels import weighted_rows
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.evaluation import available
+from nc_keras.measuring.evaluation import evaluate
+from nc_keras.measuring.evaluation import with_principal_variances
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import select
+from nc_keras.measuring.registry import tags
 from nc_keras.metrics.centered_sums import CenteredSums
 from nc_keras.metrics.centered_sums import to_tensor
-from nc_keras.metrics.class_statistics import ClassStatistics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
-from nc_keras.metrics.gathering import available
-from nc_keras.metrics.gathering import evaluate
-from nc_keras.metrics.gathering import with_principal_variances
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.registry import select
-from nc_keras.metrics.registry import tags
 
 
 @keras.saving.register_keras_serializable(package="nc_keras")

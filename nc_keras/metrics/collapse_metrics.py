@@ -3,24 +3,24 @@ from typing import Any
 
 from nc_keras.arguments import real_array
 from nc_keras.labels import class_labels
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.class_statistics import validate_features
-from nc_keras.metrics.class_statistics import validate_statistics
-from nc_keras.metrics.gathering import KeptExamples
-from nc_keras.metrics.gathering import Measurement
-from nc_keras.metrics.gathering import available
-from nc_keras.metrics.gathering import evaluate
-from nc_keras.metrics.gathering import layer_of
-from nc_keras.metrics.gathering import mean_feature
-from nc_keras.metrics.gathering import validate_head
-from nc_keras.metrics.gathering import validate_shapes
-from nc_keras.metrics.pairs import validate_sample
-from nc_keras.metrics.registry import select
-from nc_keras.metrics.units import exponent
-from nc_keras.metrics.units import refuse_lost
-from nc_keras.metrics.units import restored
-from nc_keras.metrics.units import scaled
-from nc_keras.metrics.units import scaled_bias
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.class_statistics import validate_features
+from nc_keras.measuring.class_statistics import validate_statistics
+from nc_keras.measuring.evaluation import available
+from nc_keras.measuring.evaluation import evaluate
+from nc_keras.measuring.evaluation import layer_of
+from nc_keras.measuring.pairs import validate_sample
+from nc_keras.measuring.passes import mean_feature
+from nc_keras.measuring.passes import measured
+from nc_keras.measuring.registry import select
+from nc_keras.measuring.source import KeptExamples
+from nc_keras.measuring.units import exponent
+from nc_keras.measuring.units import refuse_lost
+from nc_keras.measuring.units import restored
+from nc_keras.measuring.units import scaled
+from nc_keras.measuring.units import scaled_bias
+from nc_keras.measuring.validation import validate_head
+from nc_keras.measuring.validation import validate_shapes
 
 
 def collapse_metrics(
@@ -108,7 +108,7 @@ def collapse_metrics(
         train_means = real_array(train_means, "`train_means`")
     # Squares of numbers beyond 1e154 or below 1e-154 are no float64.
     size, head_size = exponent(features), exponent(kernel)
-    measurement = Measurement(
+    measurement = measured(
         KeptExamples(scaled(features, -size), labels),
         scaled(kernel, -head_size),
         scaled_bias(bias, -size - head_size),

@@ -11,15 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.pairs import Pairs
-from nc_keras.metrics.pairs import reduce_pairs
-from nc_keras.metrics.pairs import tiles
-from nc_keras.metrics.registry import METRICS
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.pairs import Pairs
+from nc_keras.measuring.pairs import reduce_pairs
+from nc_keras.measuring.pairs import tiles
+from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.registry import metric
 
 
-@metric("gnc2_log", over="pairs", default=False)
+@metric(
+    "gnc2_log",
+    over="pairs",
+    default=False,
+    group="NC2",
+    title="logarithmic energy of the means",
+    note="uniform on the sphere",
+    formula=(
+        "mean over pairs of log 1/d, d the distances of the normalised rows of "
+        "M"
+    ),
+    goal="least",
+    source="Liu et al. 2023",
+)
 def gnc2_log(pairs: Pairs) -> Any:
     """`mean log 1/d`, the logarithmic energy of Liu et al. 2023.
 
@@ -28,7 +41,18 @@ def gnc2_log(pairs: Pairs) -> Any:
     return -0.5 * pairs.xp.log(pairs.unit_squared_distances)
 
 
-@metric("gnc2_log_variance", over="pairs", reduce="variance", default=False)
+@metric(
+    "gnc2_log_variance",
+    over="pairs",
+    reduce="variance",
+    default=False,
+    group="NC2",
+    title="variance of the logarithmic energy",
+    note="uniform on the sphere",
+    formula="variance over pairs of log 1/d",
+    goal="0",
+    source="Wu & Papyan 2024",
+)
 def gnc2_log_variance(pairs: Pairs) -> Any:
     """Variance of `log 1/d`: 0 for every equiangular arrangement.
 
@@ -38,7 +62,17 @@ def gnc2_log_variance(pairs: Pairs) -> Any:
     return gnc2_log(pairs)
 
 
-@metric("gnc2_riesz", over="pairs", default=False)
+@metric(
+    "gnc2_riesz",
+    over="pairs",
+    default=False,
+    group="NC2",
+    title="Riesz energy of the means",
+    note="uniform on the sphere",
+    formula="mean of 1/d²",
+    goal="least",
+    source="Liu et al. 2023",
+)
 def gnc2_riesz(pairs: Pairs) -> Any:
     """`mean 1/d^2`, the Riesz energy of order 2.
 
@@ -48,7 +82,16 @@ def gnc2_riesz(pairs: Pairs) -> Any:
     return 1 / pairs.unit_squared_distances
 
 
-@metric("gnc2_riesz_log", default=False)
+@metric(
+    "gnc2_riesz_log",
+    default=False,
+    group="NC2",
+    title="Riesz energy of the means, in logs",
+    note="uniform on the sphere",
+    formula="log(mean of d^-s)/s with s = D - 2",
+    goal="least",
+    source="Liu et al. 2023",
+)
 def gnc2_riesz_log(layer: LastLayer) -> Any:
     """`log(mean d^-s) / s` with `s = D - 2`: Riesz energy, in logs.
 

@@ -6,12 +6,23 @@ code, rhubarbwu/linguistic-collapse.
 
 from typing import Any
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.pairs import Pairs
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.pairs import Pairs
+from nc_keras.measuring.registry import metric
 
 
-@metric("nc1_cdnv_quartic", over="pairs", default=False, degrees=(-2, 0))
+@metric(
+    "nc1_cdnv_quartic",
+    over="pairs",
+    default=False,
+    degrees=(-2, 0),
+    group="NC1",
+    title="class-distance normalised variance, quartic",
+    note="spread / distance^4",
+    formula="CDNV with |mu_c - mu_c'|⁴ (not scale invariant)",
+    goal="0",
+    source="Wu & Papyan 2024",
+)
 def nc1_cdnv_quartic(pairs: Pairs) -> Any:
     """`mean (v_c + v_c') / (2 ||mu_c - mu_c'||^4)`: CDNV of exponent 2.
 
@@ -21,7 +32,17 @@ def nc1_cdnv_quartic(pairs: Pairs) -> Any:
     return pairs.variances / 2 / pairs.squared_distances**2
 
 
-@metric("unc3_cosine", "kernel", default=False)
+@metric(
+    "unc3_cosine",
+    "kernel",
+    default=False,
+    group="NC3",
+    title="variance of the alignment",
+    note="equally aligned",
+    formula="variance over classes of cos(w_c, mu_c - mu_G)",
+    goal="0",
+    source="Wu & Papyan 2024",
+)
 def unc3_cosine(layer: LastLayer) -> Any:
     """Variance over classes of `cos(w_c, mu_c - mu_G)`, with `C - 1`.
 
@@ -31,7 +52,17 @@ def unc3_cosine(layer: LastLayer) -> Any:
     return _variance(duality_cosines(layer), layer.xp)
 
 
-@metric("unc3_distance", "kernel", default=False)
+@metric(
+    "unc3_distance",
+    "kernel",
+    default=False,
+    group="NC3",
+    title="variance of the distance of head and means",
+    note="equally aligned",
+    formula="variance over classes of |w_c/|w_c| - m_c/|m_c||",
+    goal="0",
+    source="Wu & Papyan 2024",
+)
 def unc3_distance(layer: LastLayer) -> Any:
     """Variance over classes of `||w_c/||w_c|| - m_c/||m_c||||`, with `C - 1`.
 

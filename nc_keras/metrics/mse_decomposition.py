@@ -12,10 +12,10 @@ from nc_keras.arguments import checked
 from nc_keras.blas import one_thread
 from nc_keras.labels import class_labels
 from nc_keras.losses.mse import MSE
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.gathering import present_classes
-from nc_keras.metrics.gathering import validate_head
-from nc_keras.metrics.gathering import validate_shapes
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.validation import present_classes
+from nc_keras.measuring.validation import validate_head
+from nc_keras.measuring.validation import validate_shapes
 from nc_keras.optimizers.sgd import SGD
 
 
@@ -160,10 +160,9 @@ def equivalent_decay(model: Any) -> float | None:
         return None
     outputs = getattr(model, "outputs", None)
     classes = outputs[0].shape[-1] if outputs else None
-    summed = getattr(loss, "class_reduction", "mean") == "sum"
-    if not summed and classes is None:
-        return None
-    return decay / 2 * (1 if summed else classes)
+    if getattr(loss, "class_reduction", "mean") == "sum":
+        classes = 1
+    return None if classes is None else decay / 2 * classes
 
 
 def is_squared_error(loss: Any) -> bool:

@@ -2,12 +2,21 @@
 
 from typing import Any
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.pairs import Pairs
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.pairs import Pairs
+from nc_keras.measuring.registry import metric
 
 
-@metric("nc1", "principal_variances")
+@metric(
+    "nc1",
+    "principal_variances",
+    group="NC1",
+    title="tr(Sw Sb+) / C",
+    note="within / between, C-1 axes",
+    formula="tr(Sigma_W Sigma_B^+) / C",
+    goal="0",
+    source="Papyan et al. 2020, Fig. 6",
+)
 def nc1(layer: LastLayer) -> Any:
     """`tr(Sigma_W Sigma_B^+) / C`, of Papyan et al. 2020, Figure 6.
 
@@ -25,7 +34,15 @@ def nc1(layer: LastLayer) -> Any:
     return xp.where(differ[0], value, float("nan"))
 
 
-@metric("nc1_trace_ratio")
+@metric(
+    "nc1_trace_ratio",
+    group="NC1",
+    title="tr Sw / tr Sb",
+    note="within / between, traces",
+    formula="tr Sigma_W / tr Sigma_B",
+    goal="0",
+    source="Tirer et al. 2023",
+)
 def nc1_trace_ratio(layer: LastLayer) -> Any:
     """`tr Sigma_W / tr Sigma_B`, of Tirer et al. 2023."""
     xp = layer.xp
@@ -33,7 +50,19 @@ def nc1_trace_ratio(layer: LastLayer) -> Any:
     return within / (xp.sum(layer.centered_means**2) / layer.num_classes)
 
 
-@metric("nc1_cdnv", over="pairs")
+@metric(
+    "nc1_cdnv",
+    over="pairs",
+    group="NC1",
+    title="class-distance normalised variance",
+    note="spread / distance, pairs",
+    formula=(
+        "mean over c ≠ c' of (v_c + v_c') / (2 |mu_c - mu_c'|²), v_c = mean |h "
+        "- mu_c|²"
+    ),
+    goal="0",
+    source="Galanti et al. 2021",
+)
 def nc1_cdnv(pairs: Pairs) -> Any:
     """Class-distance normalised variance, of Galanti et al. 2021.
 

@@ -8,9 +8,42 @@ which nothing cancels when the value goes to zero.
 
 from typing import Any
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.pairs import Pairs
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.pairs import Pairs
+from nc_keras.measuring.registry import metric
+
+_EQUINORM: dict[str, Any] = {
+    "group": "NC2",
+    "title": "equinorm: std / mean of norms",
+    "note": "equal norms",
+    "formula": "std / mean of the row norms of M, of W (std with C - 1)",
+    "goal": "0",
+    "source": "Papyan et al. 2020, Fig. 2",
+}
+_EQUIANGULAR: dict[str, Any] = {
+    "group": "NC2",
+    "title": "equiangular: std of cosines",
+    "note": "equal angles",
+    "formula": "std over c ≠ c' of the cosines of the rows",
+    "goal": "0",
+    "source": "Papyan et al. 2020, Fig. 3",
+}
+_MAX_ANGLE: dict[str, Any] = {
+    "group": "NC2",
+    "title": "max angle: mean |cos + 1/(C-1)|",
+    "note": "cosines of -1/(C-1)",
+    "formula": "mean over c ≠ c' of |cos + 1/(C - 1)|",
+    "goal": "0",
+    "source": "Papyan et al. 2020, Fig. 4",
+}
+_ETF: dict[str, Any] = {
+    "group": "NC2",
+    "title": "distance to the simplex ETF",
+    "note": "distance to the ETF",
+    "formula": "Frobenius norm of AA'/|AA'| - Phi, A = M, W",
+    "goal": "0",
+    "source": "Zhu et al. 2021; Kothapalli 2023",
+}
 
 
 def equinorm(rows: Any, xp: Any) -> Any:
@@ -119,49 +152,79 @@ def _simplex(like, xp):
     return (identity - 1 / classes) / (classes - 1)
 
 
-@metric("nc2_equinorm_means")
+@metric(
+    "nc2_equinorm_means",
+    **_EQUINORM,
+)
 def nc2_equinorm_means(layer: LastLayer) -> Any:
     """`std ||mu_c - mu_G|| / mean`, of Papyan et al. 2020, Figure 2."""
     return equinorm(layer.centered_means, layer.xp)
 
 
-@metric("nc2_equiangular_means")
+@metric(
+    "nc2_equiangular_means",
+    **_EQUIANGULAR,
+)
 def nc2_equiangular_means(layer: LastLayer) -> Any:
     """Std of the cosines of the class means, Papyan et al. 2020, Figure 3."""
     return equiangular(layer.centered_means, layer.xp)
 
 
-@metric("nc2_max_angle_means", over="pairs")
+@metric(
+    "nc2_max_angle_means",
+    over="pairs",
+    **_MAX_ANGLE,
+)
 def nc2_max_angle_means(pairs: Pairs) -> Any:
     """`mean |cos + 1/(C-1)|` of the means, Papyan et al. 2020, Figure 4."""
     return pairs.xp.abs(pairs.cosines_means + 1 / (pairs.num_classes - 1))
 
 
-@metric("nc2_etf_means")
+@metric(
+    "nc2_etf_means",
+    **_ETF,
+)
 def nc2_etf_means(layer: LastLayer) -> Any:
     """Distance of `M M'` to the simplex ETF, of Kothapalli 2023."""
     return etf_distance(layer.centered_means, layer.xp)
 
 
-@metric("nc2_equinorm_weights", "kernel")
+@metric(
+    "nc2_equinorm_weights",
+    "kernel",
+    **_EQUINORM,
+)
 def nc2_equinorm_weights(layer: LastLayer) -> Any:
     """`std ||w_c|| / mean`, of Papyan et al. 2020, Figure 2."""
     return equinorm(layer.kernel, layer.xp)
 
 
-@metric("nc2_equiangular_weights", "kernel")
+@metric(
+    "nc2_equiangular_weights",
+    "kernel",
+    **_EQUIANGULAR,
+)
 def nc2_equiangular_weights(layer: LastLayer) -> Any:
     """Std of the cosines of the weights, Papyan et al. 2020, Figure 3."""
     return equiangular(layer.kernel, layer.xp)
 
 
-@metric("nc2_max_angle_weights", "kernel", over="weight_pairs")
+@metric(
+    "nc2_max_angle_weights",
+    "kernel",
+    over="weight_pairs",
+    **_MAX_ANGLE,
+)
 def nc2_max_angle_weights(pairs: Pairs) -> Any:
     """`mean |cos + 1/(C-1)|` of the weights, Papyan et al. 2020, Figure 4."""
     return pairs.xp.abs(pairs.cosines_weights + 1 / (pairs.num_classes - 1))
 
 
-@metric("nc2_etf_weights", "kernel")
+@metric(
+    "nc2_etf_weights",
+    "kernel",
+    **_ETF,
+)
 def nc2_etf_weights(layer: LastLayer) -> Any:
     """Distance of `W W'` to the simplex ETF, of Zhu et al. 2021."""
     return etf_distance(layer.kernel, layer.xp)

@@ -2,13 +2,22 @@
 
 from typing import Any
 
-from nc_keras.metrics.last_layer import LastLayer
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import metric
 from nc_keras.metrics.nc2 import chord
 from nc_keras.metrics.nc2 import product_along_simplex
-from nc_keras.metrics.registry import metric
 
 
-@metric("nc3", "kernel")
+@metric(
+    "nc3",
+    "kernel",
+    group="NC3",
+    title="||W/|W| - M/|M| ||^2",
+    note="distance of head and means",
+    formula="squared Frobenius norm of W/|W| - M/|M|",
+    goal="0",
+    source="Papyan et al. 2020, Fig. 5",
+)
 def nc3(layer: LastLayer) -> Any:
     """`||W/||W|| - M/||M||||_F^2`, of Papyan et al. 2020, Figure 5."""
     xp = layer.xp
@@ -18,7 +27,16 @@ def nc3(layer: LastLayer) -> Any:
     return xp.sum((weights - means) ** 2)
 
 
-@metric("nc3_duality", "kernel")
+@metric(
+    "nc3_duality",
+    "kernel",
+    group="NC3",
+    title="distance of W M' to the simplex ETF",
+    note="distance to the ETF",
+    formula="Frobenius norm of WM'/|WM'| - Phi",
+    goal="0",
+    source="Zhu et al. 2021",
+)
 def nc3_duality(layer: LastLayer) -> Any:
     """Distance of `W M'` to the simplex ETF, of Zhu et al. 2021."""
     xp = layer.xp

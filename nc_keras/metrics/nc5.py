@@ -2,11 +2,21 @@
 
 from typing import Any
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import metric
 
 
-@metric("nc5", "ood", default=False)
+@metric(
+    "nc5",
+    "ood",
+    default=False,
+    group="OOD",
+    title="NC5: cosines of means and OOD",
+    note="means orthogonal to OOD",
+    formula="mean over c of |cos(mu_c, mean of the OOD features)|",
+    goal="0",
+    source="Ben Ammar et al. 2024, eq. 5",
+)
 def nc5(layer: LastLayer) -> Any:
     """`mean_c |cos(mu_c, mu_OOD)|`, of Ben Ammar et al. 2024, equation 5.
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from nc_keras.arguments import real_array
-from nc_keras.metrics.class_statistics import ClassStatistics
-from nc_keras.metrics.class_statistics import NonFiniteError
-from nc_keras.metrics.class_statistics import validate_statistics
-from nc_keras.metrics.examples import blocks
+from nc_keras.errors import NonFiniteError
+from nc_keras.measuring.class_statistics import ClassStatistics
+from nc_keras.measuring.class_statistics import validate_statistics
+from nc_keras.measuring.examples import blocks
 
 
 def neco_scores(

@@ -9,9 +9,9 @@ from keras import ops
 from nc_keras.geometry import validate_dim
 from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import weighted_rows
+from nc_keras.measuring.class_statistics import ClassStatistics
 from nc_keras.metrics.centered_sums import CenteredSums
 from nc_keras.metrics.centered_sums import to_tensor
-from nc_keras.metrics.class_statistics import ClassStatistics
 
 
 @keras.saving.register_keras_serializable(package="nc_keras")
@@ -133,7 +133,7 @@ class RunningStatistics(CenteredSums):
         statistics = functools.reduce(
             ClassStatistics.merge, map(_with_drift, parts)
         )
-        sums = {key: sum(part[key] for part in parts) for key in parts[0]}
+        sums = {k: np.add.reduce([p[k] for p in parts]) for k in parts[0]}
         counts, batches = sums["counts"], sums["batches"]
         if not (without_drift and _tells(counts, batches)):
             return statistics

@@ -7,10 +7,22 @@ from typing import Any
 import numpy as np
 
 from nc_keras.arguments import real_array
+from nc_keras.errors import NonFiniteError
 from nc_keras.geometry import validate_num_classes
-from nc_keras.metrics.class_statistics import NonFiniteError
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import metric
+
+_MARGIN: dict[str, Any] = {
+    "group": "NC2",
+    "title": "one-vs-rest margin",
+    "note": "C/(C-1) where C <= D+1",
+    "formula": (
+        "min over c of the distance of a unit row from the convex hull of the "
+        "others"
+    ),
+    "goal": "most",
+    "source": "Jiang et al. 2024",
+}
 
 _BLOCK = 1024  # classes that are compared with all others at a time
 _START = 1024  # nearest points that a hull begins with
@@ -18,7 +30,12 @@ _MORE = 64  # points that join where the hull reaches beyond
 _TOLERANCE = 1e-10  # of squared distances of unit vectors
 
 
-@metric("gnc2_margin_weights", "kernel", default=False)
+@metric(
+    "gnc2_margin_weights",
+    "kernel",
+    default=False,
+    **_MARGIN,
+)
 def gnc2_margin_weights(layer: LastLayer) -> Any:
     """`min_k dist(w_k, conv{w_j: j != k})` of the head's normalised rows.
 
@@ -30,7 +47,11 @@ def gnc2_margin_weights(layer: LastLayer) -> Any:
     return one_vs_rest_margin(layer.kernel)
 
 
-@metric("gnc2_margin_means", default=False)
+@metric(
+    "gnc2_margin_means",
+    default=False,
+    **_MARGIN,
+)
 def gnc2_margin_means(layer: LastLayer) -> Any:
     """`min_k dist(theta_k, conv{theta_j: j != k})` of the class means.
 

@@ -5,12 +5,29 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.last_layer import triangular_factor
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.last_layer import triangular_factor
+from nc_keras.measuring.registry import metric
+
+_SUBSPACE: dict[str, Any] = {
+    "group": "NC3",
+    "title": "cosine of the spans of means and head",
+    "note": "the same subspace",
+    "formula": (
+        "mean cosine of the principal angles between the spans of class means "
+        "and head"
+    ),
+    "goal": "1",
+    "source": "Rangamani et al. 2023",
+}
 
 
-@metric("nc3_subspace", "kernel", default=False)
+@metric(
+    "nc3_subspace",
+    "kernel",
+    default=False,
+    **_SUBSPACE,
+)
 def nc3_subspace(layer: LastLayer) -> Any:
     """Mean cosine of the principal angles of `span mu_c` and `span w_c`.
 
@@ -24,7 +41,12 @@ def nc3_subspace(layer: LastLayer) -> Any:
     return _mean_cosine(means, weights, layer.xp)
 
 
-@metric("nc3_subspace_centered", "kernel", default=False)
+@metric(
+    "nc3_subspace_centered",
+    "kernel",
+    default=False,
+    **_SUBSPACE,
+)
 def nc3_subspace_centered(layer: LastLayer) -> Any:
     """The same of `mu_c - mu_G` and of `w_c` minus the mean of the rows.
 

@@ -5,11 +5,23 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_keras.metrics.last_layer import LastLayer
-from nc_keras.metrics.registry import metric
+from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.registry import metric
 
 
-@metric("vci", "scatter", default=False)
+@metric(
+    "vci",
+    "scatter",
+    default=False,
+    group="NC1",
+    title="variability collapse index",
+    note="unexplained share of spread",
+    formula=(
+        "1 - tr(Sigma_T^+ Sigma_B) / rank Sigma_B, Sigma_T = Sigma_W + Sigma_B"
+    ),
+    goal="0",
+    source="Xu & Liu 2023, as Guiding-Neural-Collapse has it",
+)
 def vci(layer: LastLayer) -> Any:
     """`1 - tr(Sigma_T^+ Sigma_B) / rank(Sigma_B)`, of Xu & Liu 2023.
 

@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from nc_keras.graph import all_layers
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 from nc_keras.layers.weight_normalization import WeightNormalization
@@ -104,7 +105,7 @@ def _validate(model, weights):
                 "Normalised weights cannot decay; `decay` is that of rho. "
                 f"Received: layer {one.name!r} with a kernel_regularizer."
             )
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, Rho | WeightNormalization | WeightNormDense):
             raise ValueError(
                 "The weights must not be normalised before. Received: layer "

@@ -27,9 +27,11 @@ import keras
 import numpy as np
 
 from nc_keras.arguments import checked
-from nc_keras.labels import class_labels
+from nc_keras.graph import chain_of
 from nc_keras.layers.rho import Rho
-from nc_keras.weights import chain_of
+from nc_keras.metrics.margins import normalized_margins as normalized_margins
+from nc_keras.metrics.margins import one_hot
+from nc_keras.theory.integration import integrate
 from nc_keras.weights import homogeneous_weights
 from nc_keras.weights import rho as rho_of
 
@@ -114,60 +116,6 @@ def equilibrium_rho(outputs: Any, targets: Any, decay: float = 0.0) -> float:
     mu, second = _moments(outputs, targets, decay)
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.divide(mu, second + decay))
-
-
-@checked(outputs="array", rho="number")
-def normalized_margins(outputs: Any, labels: Any, rho: float = 1.0) -> Any:
-    """Margins of the outputs, divided by the product of the norms.
-
-    `(g_y - max_{j != y} g_j) / rho`; for a single output and labels +1 and
-    -1, `y g / rho`.
-
-    Args:
-        outputs: Array of shape `(N, C)`, the outputs `g` of the network.
-        labels: Integer or one-hot labels; or +1 and -1 if `C = 1`.
-        rho: Float, positive.
-
-    Returns:
-        A float64 array of shape `(N,)`.
-
-    Raises:
-        ValueError: If shapes do not fit, or `rho` is not positive.
-
-    Example:
-
-    >>> from nc_keras.theory import square_loss
-    >>> square_loss.normalized_margins([[3.0, 1.0], [0.0, 4.0]], [0, 1], 2.0)
-    array([1., 2.])
-
-    Reference:
-
-    - [Xu et al., 2023](https://doi.org/10.34133/research.0024), as in
-      `train_binary.py` of GraceXu182/binaryclassifiers_squareloss for two
-      classes.
-    """
-    if not rho > 0:
-        raise ValueError(f"`rho` must be positive. Received: rho={rho}.")
-    outputs = np.asarray(outputs, "float64")
-    if outputs.ndim != 2:
-        raise ValueError(
-            "`outputs` must be of shape (N, C). "
-            f"Received: an array of shape {outputs.shape}."
-        )
-    if outputs.shape[1] == 1:
-        signs = _signs(labels, len(outputs))
-        return signs * outputs[:, 0] / rho
-    labels, classes = class_labels(labels, outputs.shape[1])
-    if len(labels) != len(outputs) or classes != outputs.shape[1]:
-        raise ValueError(
-            "There must be one label for each row of outputs. Received: "
-            f"{len(labels)} labels and outputs of shape {outputs.shape}."
-        )
-    rows = np.arange(len(labels))
-    own = outputs[rows, labels]
-    others = outputs.copy()
-    others[rows, labels] = -np.inf
-    return (own - others.max(axis=1)) / rho
 
 
 @checked(norms="values", outputs="array", targets="array", decay="number")
@@ -295,43 +243,16 @@ def flow(
 
     - [Xu et al., 2023](https://doi.org/10.34133/research.0024).
     """
-    # Not for everybody who imports the library.
-    from scipy.integrate import solve_ivp
-
-    times = np.asarray(times, "float64")
-    if times.ndim != 1 or not len(times) or times[0] < 0:
-        raise ValueError(
-            "`times` must be increasing and not negative. "
-            f"Received: times={times}."
-        )
     weights = homogeneous_weights(model)
     network = _Network(model, weights, x, y, decay)
     start = np.concatenate(
         [[rho_of(model)], *((w.kernel / w.norm).ravel() for w in weights)]
     )
-    bar = keras.utils.Progbar(1000, unit_name="share") if progress else None
-
-    def rate(time, state):
-        if bar is not None:
-            bar.update(min(int(1000 * time / times[-1]), 1000))
-        return network.rate(state)
-
-    solution = solve_ivp(
-        rate,
-        (0.0, max(times[-1], 1e-12)),
-        start,
-        # The kinks of ReLU would take the higher order from a longer method.
-        method="RK45",
-        t_eval=times,
-        rtol=rtol,
-        atol=rtol * 1e-2,
+    # The kinks of ReLU would take the higher order from a longer method.
+    path = integrate(
+        network.rate, start, times, rtol, progress, "RK45", rtol * 1e-2
     )
-    if not solution.success:
-        raise ValueError(
-            "The flow could not be integrated. Received: times up to "
-            f"{times[-1]}. {solution.message}"
-        )
-    return network.flow(times, solution.y.T)
+    return network.flow(np.asarray(times, "float64"), path)
 
 
 class _Network:
@@ -417,49 +338,6 @@ class _Network:
                 sizes[:-1], sizes[1:], self._shapes, strict=True
             )
         ]
-
-
-@checked(y="array", width="integer")
-def one_hot(y: Any, width: int) -> np.ndarray:
-    """Targets of the square loss, one row an example.
-
-    Args:
-        y: Integer or one-hot labels; or +1 and -1 if there is one output.
-        width: Integer, the number of outputs.
-
-    Returns:
-        A float64 array of shape `(N, width)`.
-
-    Raises:
-        ValueError: If labels and outputs do not fit.
-
-    Example:
-
-    >>> from nc_keras.theory import square_loss
-    >>> square_loss.one_hot([1, 0], 2)
-    array([[0., 1.],
-           [1., 0.]])
-    """
-    if width == 1:
-        return _signs(y, np.shape(y)[0])[:, None]
-    labels, classes = class_labels(y, width)
-    if classes != width:
-        raise ValueError(
-            "There must be an output for each class. "
-            f"Received: {classes} classes and {width} outputs."
-        )
-    return np.eye(width)[labels]
-
-
-def _signs(labels, count):
-    signs = np.asarray(labels, "float64").reshape(-1)
-    if len(signs) != count or not np.isin(signs, (-1.0, 1.0)).all():
-        raise ValueError(
-            "For a single output the labels must be +1 and -1, one for each "
-            f"example. Received: {count} outputs and labels "
-            f"{np.unique(signs)[:5]} of shape {np.shape(labels)}."
-        )
-    return signs
 
 
 def _moments(outputs, targets, decay):

@@ -54,7 +54,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 
 def replace_atomically(
-    path: str | os.PathLike, write: Callable[[pathlib.Path], None]
+    path: str | os.PathLike, write: Callable[[pathlib.Path], object]
 ) -> None:
     """Writes a file under another name, flushes it, and renames it.
 

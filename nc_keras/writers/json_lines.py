@@ -15,7 +15,7 @@ from nc_keras.writers.files import writing
 
 
 class JSONLinesWriter:
-    """Writes one JSON object an epoch to a text file.
+    """Writes one JSON object per epoch to a text file.
 
     Every line is flushed as it is written. A run that resumes at an epoch
     takes back the lines from that epoch on, and a line that was cut short

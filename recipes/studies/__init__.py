@@ -1,1 +1,1 @@
-"""What the studies do; `recipes/<name>.py` says how each is called."""
+"""Studies: one claim of a paper each, on real images."""

@@ -1,19 +1,54 @@
-"""The change of the weights in an epoch: mini-batches against all images."""
+"""Does SGD come to rest?
 
+    KERAS_BACKEND=jax python -m recipes.studies.sgd_noise
+
+Trains one network from one start with mini-batches and with all images in
+each step, with and without weight decay, for the same number of steps at a
+constant rate, and follows how much the weights change, relative to their
+norm, in as many steps as an epoch of mini-batches has.
+
+Hardware and time: two CPU cores, ten minutes on JAX while other programs ran.
+What to expect is in docs/results.md.
+"""
+
+import dataclasses
 import functools
 
 import keras
 import numpy as np
 
 import nc_keras
-from recipes.plots import COLORS
-from recipes.sgd_noise import SGDNoise
-from recipes.studies import common
+from nc_keras.experiments import studies
+from nc_keras.experiments.options.study import Study
+from nc_keras.experiments.results.plots import COLORS
+
+
+@dataclasses.dataclass(frozen=True)
+class SGDNoise(Study):
+    """A network without biases, and how it is trained."""
+
+    widths: tuple[int, ...] = (128, 128)
+    """Units of each hidden layer."""
+
+    initial_rho: float = 40.0
+    """The product of the norms of all layers, at the start of every run."""
+
+    batch_size: int = 50
+    """Images in a mini-batch."""
+
+    learning_rate: float = 0.05
+    """The constant rate of SGD without momentum."""
+
+    weight_decays: tuple[float, ...] = (0.0, 1e-3, 1e-2)
+    """Decays w of all weights, the penalty (w / 2) ||W||^2."""
+
+
+STUDY = SGDNoise("sgd_noise", per_class=100, epochs=600)
 
 
 def run(study: SGDNoise) -> None:
     """Trains each, prints and draws the change of the weights."""
-    dataset = common.load(study)
+    dataset = studies.load(study)
     steps = dataset.num_train // study.batch_size
     sizes = {"mini-batches": study.batch_size, "all": dataset.num_train}
     runs, rows = {}, []
@@ -22,12 +57,12 @@ def run(study: SGDNoise) -> None:
             logs = _train(study, dataset, kind, decay, batch_size, steps)
             runs[kind, decay] = [row["weight_change"] for row in logs]
             rows.append(_row(kind, decay, logs))
-    common.print_table(
+    studies.print_table(
         f"{study.dataset}, relative change of the weights in {steps} steps",
         rows,
     )
     curves = {f"{kind}, decay {w:g}": one for (kind, w), one in runs.items()}
-    common.finish(
+    studies.finish(
         study,
         {"runs": rows, "curves": curves, "steps": steps},
         functools.partial(_draw, study, runs, steps),
@@ -39,7 +74,7 @@ def _train(study, dataset, kind, decay, batch_size, steps):
     name = f"{kind}-decay_{decay:g}"
     images = dataset.x_train, dataset.y_train
     few = max(study.epochs // 20, 1)
-    _, logs = common.train(
+    _, logs = studies.train(
         study,
         name,
         functools.partial(_build, study, dataset, decay),
@@ -54,7 +89,7 @@ def _train(study, dataset, kind, decay, batch_size, steps):
         callbacks=[
             nc_keras.callbacks.WeightSpectrum(study.folder / name),
             nc_keras.callbacks.NormalizedMargins(
-                *images, study.folder / name, few
+                *images, log_dir=study.folder / name, epochs=few
             ),
         ],
         measured=few,
@@ -67,7 +102,7 @@ def _row(kind, decay, logs):
     changes = np.array([row["weight_change"] for row in logs])
     tenth = max(len(changes) // 10, 1)
     middle = changes[len(changes) // 2 :][:tenth]
-    last = common.last_measured(logs)
+    last = studies.last_measured(logs)
     return {
         "images in a step": kind,
         "weight decay": decay,
@@ -85,8 +120,8 @@ def _build(study, dataset, decay) -> keras.Model:
     network = nc_keras.models.HomogeneousNet(
         dataset.image_shape, dataset.num_classes, widths=study.widths
     )
-    common.scale(network, study.initial_rho)
-    model = common.standardized(dataset, network)
+    studies.scale(network, study.initial_rho)
+    model = studies.standardized(dataset, network)
     model.compile(
         nc_keras.optimizers.SGD(study.learning_rate, weight_decay=decay),
         loss=nc_keras.losses.MSE(class_reduction="sum"),
@@ -114,3 +149,7 @@ def _draw(study, runs, steps, figure):
     axis.set_ylabel("‖W − W′‖ / ‖W′‖, mean over layers")
     axis.grid(True)
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+if __name__ == "__main__":
+    studies.main(STUDY, __doc__, run)

@@ -1,6 +1,5 @@
 import errno
 import importlib.metadata
-import json
 import math
 import os
 import random
@@ -23,7 +22,10 @@ import nc_keras
 from nc_keras.callbacks import checkpoint as module
 from nc_keras.callbacks.checkpoint import Checkpoint
 from tests.callbacks import resumable
+from tests.helpers import rows_of
 
+# Each trains, is interrupted, and trains again.
+pytestmark = pytest.mark.slow
 # Twenty on the default backend; the others start slowly, and share the code.
 KILLS = 20 if keras.backend.backend() == "tensorflow" else 6
 CHAINS = 2
@@ -60,11 +62,6 @@ def curves(folder):
     }
 
 
-def rows(folder):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
 def assert_same_weights(one, other):
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -92,7 +89,7 @@ def test_goes_on_bit_for_bit(whole, tmp_path):
     assert_same_weights(resumed, model)
     assert resumed_history.history == history.history
     assert resumed_history.epoch == history.epoch == list(range(8))
-    assert rows(tmp_path) == rows(folder)
+    assert rows_of(tmp_path) == rows_of(folder)
     assert curves(tmp_path) == curves(folder)
     checkpoint.delete()
     assert not (tmp_path / "checkpoints").exists()
@@ -395,7 +392,6 @@ def killed_again_and_again(folder, kills, seed):
     return resumed
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="repeatable on request only"
 )
@@ -424,5 +420,5 @@ def test_killed_at_random_moments(tmp_path):
             assert expected.files == actual.files
             for key in expected.files:
                 np.testing.assert_array_equal(actual[key], expected[key])
-        assert rows(folder) == rows(reference)
+        assert rows_of(folder) == rows_of(reference)
         assert curves(folder) == curves(reference)

@@ -1,21 +1,20 @@
 """What other callbacks and readers make of what is put into `logs`."""
 
 import csv
-import json
 import math
 
 import keras
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.plugin_event_accumulator import (
-    EventAccumulator,
-)
 
 import nc_keras
 from nc_keras.callbacks import NCTensorBoard
 from nc_keras.callbacks import NeuralCollapse
 from nc_keras.callbacks.schedule import is_measured
 from nc_keras.callbacks.schedule import loss_of
+from tests.helpers import compiled
+from tests.helpers import events_of
+from tests.helpers import rows_of
 
 
 class Say(keras.callbacks.Callback):
@@ -59,24 +58,18 @@ def examples(count=60):
     return x, np.arange(count) % 3
 
 
-def compiled(**kwargs):
+def network(metrics=()):
     model = nc_keras.models.MLP((4,), 3, widths=(8,))
-    kwargs = {"loss": nc_keras.losses.CE()} | kwargs
-    model.compile(nc_keras.optimizers.SGD(0.05), **kwargs)
-    return model
+    return compiled(model, metrics=metrics)
 
 
 def fit(callbacks, model=None, **kwargs):
     options = {"epochs": 6, "verbose": 0} | kwargs
-    model = model or compiled()
+    model = model or network()
     return model.fit(*examples(), callbacks=callbacks, **options).history
 
 
-def rows_of(folder):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
+@pytest.mark.slow
 def test_logs_of_any_kind(tmp_path):
     said = {
         "array": np.array([0.5, np.nan]),
@@ -107,8 +100,7 @@ def test_logs_of_any_kind(tmp_path):
         "running_text": "no number",
         "running_scalar": 0.75,
     }
-    events = EventAccumulator(str(tmp_path / "nc_train"))
-    events.Reload()
+    events = events_of(tmp_path / "nc_train")
     tags = events.Tags()["tensors"]
     assert "running/scalar" in tags and "running/text" not in tags
     kept = nc_keras.callbacks.Checkpoint(tmp_path / "checkpoints")
@@ -118,7 +110,7 @@ def test_logs_of_any_kind(tmp_path):
 def test_a_metric_of_several_values(tmp_path):
     x, y = examples()
     one_hot = np.eye(3, dtype="float32")[y]
-    model = compiled(metrics=[keras.metrics.F1Score()])
+    model = network(metrics=[keras.metrics.F1Score()])
     panels = NCTensorBoard(tmp_path, x, y)
     model.fit(x, one_hot, epochs=2, callbacks=[panels], verbose=0)
     assert [len(row["f1_score"]) for row in rows_of(tmp_path)] == [3, 3]
@@ -153,6 +145,7 @@ def test_every_epoch_has_every_value_or_nan(schedule):
         assert measured.tolist() == expected, watch.key
 
 
+@pytest.mark.slow
 def test_files_and_panels_hold_measured_epochs_only(tmp_path):
     x, y = examples()
     rank = nc_keras.callbacks.WeightSpectrum(epochs=[4])
@@ -162,22 +155,22 @@ def test_files_and_panels_hold_measured_epochs_only(tmp_path):
     assert [row["epoch"] for row in rows if "nc1" in row] == [1, 3]
     assert [row["epoch"] for row in rows if "rank" in row] == [1, 4]
     assert all("loss" in row and "terminal_phase" in row for row in rows)
-    events = EventAccumulator(str(tmp_path / "nc_train"))
-    events.Reload()
+    events = events_of(tmp_path / "nc_train")
     assert [event.step for event in events.Tensors("nc/nc1")] == [1, 3]
     assert [event.step for event in events.Tensors("loss")] == [*range(1, 7)]
 
 
+@pytest.mark.slow
 def test_csv_logger_keeps_its_columns_over_a_resume(tmp_path):
     x, y = examples()
     path = tmp_path / "log.csv"
     for last in (3, 6):
-        collapse = NeuralCollapse(x, y, epochs=[2, 6])
+        collapse = NeuralCollapse(x, y, False, epochs=[2, 6])
         checkpoint = nc_keras.callbacks.Checkpoint(
             tmp_path / "checkpoints", [collapse], max_cost=math.inf
         )
         log = keras.callbacks.CSVLogger(path, append=True)
-        model = compiled(metrics=["accuracy"])
+        model = network(metrics=["accuracy"])
         begin = checkpoint.finished_epochs
         assert begin == (0 if last == 3 else 3)
         try:
@@ -197,6 +190,7 @@ def test_csv_logger_keeps_its_columns_over_a_resume(tmp_path):
     assert float(rows[-1]["nc1"]) == collapse.measure()["nc1"]
 
 
+@pytest.mark.slow
 def test_early_stopping_and_plateaus_wait_for_measurements():
     x, y = examples()
 
@@ -240,6 +234,7 @@ def test_only_measured_takes_what_monitors():
         nc_keras.callbacks.only_measured(keras.callbacks.History())
 
 
+@pytest.mark.slow
 def test_model_checkpoint_saves_the_best_and_names_every_epoch(tmp_path):
     x, y = examples()
     best = keras.callbacks.ModelCheckpoint(
@@ -294,7 +289,7 @@ def test_metrics_of_every_callback(metrics, tmp_path):
     assert all(np.shape(values) == (2,) for values in history.values())
     assert ("vci" in history) == (metrics == "all")
     if metrics == "all":
-        one = nc_keras.measure(compiled(), x, y, metrics="all")
+        one = nc_keras.measure(network(), x, y, metrics="all")
         one = {tag for tag, value in one.items() if not np.ndim(value)}
         assert one - {"accuracy"} <= set(history)
         assert any(key.startswith("separation/") for key in history)
@@ -312,6 +307,7 @@ def test_metrics_that_cannot_be_logged_are_refused_at_once(tmp_path):
                 make(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="needs TensorFlow"
 )
@@ -326,12 +322,12 @@ def test_beside_keras_tensorboard_no_run_has_two_writers(tmp_path):
         writers.setdefault(path.parent.name, set()).add(path.suffix == ".v2")
     assert all(len(kinds) == 1 for kinds in writers.values()), writers
     for run in ("nc_train", "nc_validation"):
-        events = EventAccumulator(str(tmp_path / run))
-        events.Reload()
+        events = events_of(tmp_path / run)
         steps = [event.step for event in events.Tensors("nc/nc1")]
         assert steps == [*range(1, 7)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", [0, 1])
 def test_running_values_of_an_epoch_without_a_class(without, tmp_path):
     x, y = examples()
@@ -342,7 +338,7 @@ def test_running_values_of_an_epoch_without_a_class(without, tmp_path):
 
     panels = NCTensorBoard(tmp_path, x, y)
     history = (
-        compiled()
+        network()
         .fit(
             batches(),
             steps_per_epoch=1,

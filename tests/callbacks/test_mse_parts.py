@@ -3,15 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import (
-    EventAccumulator,
-)
 
 import nc_keras
 from nc_keras.callbacks import NCTensorBoard
 from nc_keras.callbacks import NeuralCollapse
 from nc_keras.metrics import equivalent_decay
 from nc_keras.metrics import mse_decomposition
+from tests.helpers import digits_mlp
+from tests.helpers import events_of
 
 PARTS = ["mse_nc1", "mse_nc23", "mse_perp", "mse_perp_share"]
 
@@ -22,14 +21,11 @@ def data(digits):
     return x[:500], y[:500]
 
 
-def network(loss, head="linear", decay=1e-3, **options):
-    keras.utils.set_random_seed(0)
-    model = nc_keras.models.MLP((8, 8, 1), 10, widths=(24,), head=head)
-    optimizer = nc_keras.optimizers.SGD(0.05, 0.9, weight_decay=decay)
-    model.compile(optimizer, loss=loss, **options)
-    return model
+def network(loss, head="linear", decay=1e-3):
+    return digits_mlp(loss, (0.05, 0.9, decay), head=head)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_parts_are_those_of_the_loss_that_is_trained(data, reduction):
     model = network(nc_keras.losses.MSE(reduction))
@@ -44,7 +40,7 @@ def test_parts_are_those_of_the_loss_that_is_trained(data, reduction):
         value = getattr(expected, key.removeprefix("mse_"))
         assert history.history[key][-1] == pytest.approx(value, rel=1e-6)
     # The objective of the training, but for the factor 2 or 2/C.
-    loss = model.evaluate(*data, verbose=0)
+    loss = model.evaluate(*data, verbose=0)[0]
     penalty = 1e-3 / 2 * (np.sum(kernel**2) + np.sum(bias**2))
     factor = 2 if reduction == "sum" else 2 / 10
     assert loss + penalty == pytest.approx(factor * expected.total, rel=1e-5)
@@ -76,6 +72,7 @@ def test_measured_where_the_loss_is_that_of_the_head(
     )
 
 
+@pytest.mark.slow
 def test_only_where_it_is_asked_for_or_can_be(data):
     model = network(nc_keras.losses.MSE())
     callback = NeuralCollapse(*data, decompose=False)
@@ -101,19 +98,14 @@ def test_panels_are_drawn(data, tmp_path):
     panels = NCTensorBoard(tmp_path, x, y, (x[:200], y[:200]))
     history = model.fit(x, y, epochs=2, verbose=0, callbacks=[panels]).history
     for run, prefix in (("nc_train", ""), ("nc_validation", "val_")):
-        events = EventAccumulator(
-            str(tmp_path / run), size_guidance={"tensors": 0}
-        )
-        events.Reload()
+        events = events_of(tmp_path / run)
         for part in ("nc1", "nc23", "perp", "perp_share"):
             points = events.Tensors(f"mse/{part}")
             assert [p.step for p in points] == [1, 2]
             value = points[-1].tensor_proto.float_val[0]
             expected = history[f"{prefix}mse_{part}"][-1]
             assert value == pytest.approx(expected, rel=1e-6)
-    events = EventAccumulator(str(tmp_path))
-    events.Reload()
-    (layout,) = events.Tensors("custom_scalars__config__")
+    (layout,) = events_of(tmp_path).Tensors("custom_scalars__config__")
     assert b"central path" in layout.tensor_proto.string_val[0]
 
 

@@ -1,4 +1,3 @@
-import json
 import os
 import re
 import stat
@@ -6,31 +5,29 @@ import stat
 import keras
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.plugin_event_accumulator import (
-    EventAccumulator,
-)
 from tensorboard.util import tensor_util
 
 import nc_keras
 from nc_keras.callbacks import NCTensorBoard
+from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import MSE_PANELS
-from nc_keras.callbacks.panels import PANELS
 from nc_keras.callbacks.panels import cosine_image
+from nc_keras.callbacks.panels import panels_of
+from nc_keras.metrics import METRICS
+from tests.helpers import digits_mlp
+from tests.helpers import events_of
+from tests.helpers import rows_of
+
+PANELS = panels_of(m for m in METRICS.values() if m.default) | LOSS_PANELS
 
 
-def compiled():
-    model = nc_keras.models.MLP((8, 8, 1), 10, widths=(32,))
-    model.compile(
-        nc_keras.optimizers.SGD(0.05, 0.9, 1e-3),
-        loss=nc_keras.losses.MSE(),
-        metrics=["accuracy"],
-    )
-    return model
+def network():
+    return digits_mlp(nc_keras.losses.MSE(), (0.05, 0.9, 1e-3))
 
 
 def fit(panels, digits, model=None, **kwargs):
     x, y = digits
-    return (model or compiled()).fit(
+    return (model or network()).fit(
         x[:1000],
         y[:1000],
         validation_data=(x[1000:], y[1000:]),
@@ -47,12 +44,6 @@ def panels_for(digits, log_dir, **kwargs):
     )
 
 
-def read(run_dir):
-    events = EventAccumulator(str(run_dir), size_guidance={"tensors": 0})
-    events.Reload()
-    return events
-
-
 def series(events, tag):
     found = events.Tensors(tag)
     values = {
@@ -63,15 +54,12 @@ def series(events, tag):
     return values
 
 
-def rows_of(log_dir):
-    lines = (log_dir / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
+@pytest.mark.slow
 def test_events_and_json_lines_hold_what_the_history_holds(digits, tmp_path):
     panels = panels_for(digits, tmp_path, epochs=[1, 3], images_every=2)
     history = fit(panels, digits, epochs=3).history
-    train, test = read(tmp_path / "nc_train"), read(tmp_path / "nc_validation")
+    train = events_of(tmp_path / "nc_train")
+    test = events_of(tmp_path / "nc_validation")
     rows = rows_of(tmp_path)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for tag in nc_keras.metrics.METRICS:
@@ -105,30 +93,32 @@ def test_every_chart_has_a_tag_that_is_written(digits, tmp_path):
     fit(panels_for(digits, tmp_path, threshold=0.01), digits, epochs=1)
     tags = set()
     for run in ("nc_train", "nc_validation"):
-        tags |= set(read(tmp_path / run).Tags()["tensors"])
+        tags |= set(events_of(tmp_path / run).Tags()["tensors"])
     for charts in PANELS.values():
         for patterns in charts.values():
             for pattern in patterns:
                 assert any(re.match(pattern, tag) for tag in tags), pattern
 
 
+@pytest.mark.slow
 def test_the_terminal_phase_marks_loss_and_error(digits, tmp_path):
     panels = panels_for(digits, tmp_path, threshold=0.8)
     fit(panels, digits, epochs=6)
     onset = panels.terminal_phase.epoch
     assert 1 < onset < 6
     for run in ("nc_train", "nc_validation"):
-        events = read(tmp_path / run)
+        events = events_of(tmp_path / run)
         for tag in ("loss", "error"):
             whole = series(events, tag)
             marked = series(events, f"terminal_phase/{tag}")
             assert marked == {k: v for k, v in whole.items() if k >= onset}
 
 
+@pytest.mark.slow
 def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
     panels = panels_for(digits, tmp_path, images_every=3)
     fit(panels, digits, epochs=5)
-    events = read(tmp_path / "nc_train")
+    events = events_of(tmp_path / "nc_train")
     for tag in (
         "cosines/means",
         "cosines/weights",
@@ -147,10 +137,11 @@ def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
     assert histogram[:, 2].sum() == 10
 
 
+@pytest.mark.slow
 def test_layout_and_hparams_are_written_once(digits, tmp_path):
     panels = panels_for(digits, tmp_path, hparams={"note": "mine", "k": 3})
     fit(panels, digits, epochs=2)
-    root = read(tmp_path)
+    root = events_of(tmp_path)
     assert len(root.Tensors("custom_scalars__config__")) == 1
     from tensorboard.plugins.custom_scalar import layout_pb2
 
@@ -185,8 +176,9 @@ def test_layout_and_hparams_are_written_once(digits, tmp_path):
     assert "_hparams_/session_end_info" in root.Tags()["tensors"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_draws_one_line(digits, tmp_path):
-    model = compiled()
+    model = network()
     first = panels_for(digits, tmp_path, threshold=0.5)
     fit(first, digits, model, epochs=4)
     before = rows_of(tmp_path)
@@ -202,20 +194,21 @@ def test_a_resumed_run_draws_one_line(digits, tmp_path):
     assert rows[:3] == before[:3]
     assert rows[3] != before[3]
     assert second.terminal_phase.epoch == onset
-    drawn = series(read(tmp_path / "nc_train"), "nc/nc1")
+    drawn = series(events_of(tmp_path / "nc_train"), "nc/nc1")
     assert list(drawn) == [1, 2, 3, 4, 5, 6]
     np.testing.assert_allclose(
         list(drawn.values()), [row["nc1"] for row in rows], rtol=1e-6
     )
-    assert len(read(tmp_path).Tensors("custom_scalars__config__")) == 1
+    assert len(events_of(tmp_path).Tensors("custom_scalars__config__")) == 1
 
 
+@pytest.mark.slow
 def test_non_finite_features_in_the_first_epoch_stop_cleanly(
     digits, tmp_path, capsys
 ):
     x, y = digits
     broken = x[:1000] * np.inf
-    panels = NCTensorBoard(tmp_path, broken, y[:1000])
+    panels = NCTensorBoard(tmp_path, broken, y[:1000], False)
     fit(panels, digits, epochs=3)
     assert "Epoch 1, step 32: training stops." in capsys.readouterr().out
     assert [row["epoch"] for row in rows_of(tmp_path)] == [1]
@@ -229,19 +222,19 @@ def test_stop_after_and_nothing_lost_when_killed(digits, tmp_path):
             if epoch == 1:
                 # What a process that dies here would leave behind.
                 self.rows = rows_of(tmp_path)
-                self.nc1 = series(read(tmp_path / "nc_train"), "nc/nc1")
+                self.nc1 = series(events_of(tmp_path / "nc_train"), "nc/nc1")
 
     kill = Kill()
     x, y = digits
     history = (
-        compiled()
+        network()
         .fit(x[:1000], y[:1000], epochs=9, callbacks=[panels, kill], verbose=0)
         .history
     )
     assert len(history["loss"]) == panels.terminal_phase.epoch + 1
     assert len(kill.rows) == len(kill.nc1) == 1
     # The last measurement is drawn, however early training stopped.
-    images = read(tmp_path / "nc_train").Tensors("cosines/means")
+    images = events_of(tmp_path / "nc_train").Tensors("cosines/means")
     assert images[-1].step == len(history["loss"])
 
 

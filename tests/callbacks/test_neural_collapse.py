@@ -6,21 +6,13 @@ import pytest
 
 import nc_keras
 from nc_keras.callbacks import NeuralCollapse
+from tests.helpers import digits_mlp
 
 
-def compiled(widths=(32,), **kwargs):
-    model = nc_keras.models.MLP((8, 8, 1), 10, widths=widths, **kwargs)
-    model.compile(
-        nc_keras.optimizers.SGD(0.05, 0.9),
-        loss=nc_keras.losses.CE(),
-        metrics=["accuracy"],
-    )
-    return model
-
-
+@pytest.mark.slow
 def test_values_in_logs_are_those_of_measure(digits):
     x, y = digits
-    model = compiled()
+    model = digits_mlp()
     collapse = NeuralCollapse(x[:1000], y[:1000], (x[1000:], y[1000:]))
     history = model.fit(
         x[:1000], y[:1000], epochs=2, callbacks=[collapse], verbose=0
@@ -41,12 +33,28 @@ def test_values_in_logs_are_those_of_measure(digits):
 def test_schedule(digits):
     x, y = digits[0][:200], digits[1][:200]
     collapse = NeuralCollapse(x, y, epochs=[2, 5])
-    history = (
-        compiled().fit(x, y, epochs=6, callbacks=[collapse], verbose=0).history
-    )
+    model = digits_mlp()
+    history = model.fit(x, y, epochs=6, callbacks=[collapse], verbose=0).history
     measured = np.flatnonzero(np.isfinite(history["nc1"])) + 1
     assert measured.tolist() == [1, 2, 5]  # the first whatever is asked for
     assert len(history["nc1"]) == len(history["loss"]) == 6
+
+
+def test_without_memory_a_test_set_takes_one_forward_pass(digits):
+    x, y = digits[0][:200], digits[1][:200]
+    seen = []
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            seen.append(index)
+            return x, y
+
+    collapse = NeuralCollapse(x, y, Batches(), memory=0)
+    digits_mlp().fit(x, y, epochs=2, callbacks=[collapse], verbose=0)
+    assert len(seen) == 2
 
 
 def test_other_callbacks_see_the_values(digits, tmp_path):
@@ -65,7 +73,7 @@ def test_other_callbacks_see_the_values(digits, tmp_path):
             save_weights_only=True,
         ),
     ]
-    compiled().fit(x, y, epochs=9, callbacks=callbacks, verbose=0)
+    digits_mlp().fit(x, y, epochs=9, callbacks=callbacks, verbose=0)
     text = (tmp_path / "log.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))
     assert len(rows) == 3
@@ -73,12 +81,12 @@ def test_other_callbacks_see_the_values(digits, tmp_path):
     assert (tmp_path / "best.weights.h5").exists()
 
 
+@pytest.mark.slow
 def test_measuring_does_not_change_the_training(digits):
     x, y = digits[0][:200], digits[1][:200]
     weights = []
     for callbacks in ([], [NeuralCollapse(x, y, (x, y))]):
-        keras.utils.set_random_seed(3)
-        model = compiled()
+        model = digits_mlp()
         model.fit(x, y, epochs=3, callbacks=callbacks, verbose=0)
         weights.append(model.get_weights())
     for a, b in zip(*weights, strict=True):
@@ -97,7 +105,7 @@ def test_a_dataset_and_a_head_by_name(digits):
             rows = slice(80 * i, 80 * (i + 1))
             return x[rows], y[rows]
 
-    model = compiled()
+    model = digits_mlp()
     arrays = NeuralCollapse(x, y, head="head")
     batches = NeuralCollapse(Batches(), validation_data=Batches())
     history = model.fit(x, y, epochs=1, callbacks=[arrays], verbose=0).history
@@ -115,7 +123,7 @@ def test_non_finite_features_stop_training_and_say_where(digits, capsys):
     broken = x.copy()
     broken[7] = np.nan
     history = (
-        compiled()
+        digits_mlp()
         .fit(
             x,
             y,
@@ -143,7 +151,7 @@ def test_non_finite_features_stop_training_and_say_where(digits, capsys):
 def test_bad_data_are_refused(digits, x, y, message):
     images, labels = digits
     with pytest.raises(ValueError, match=message):
-        compiled().fit(
+        digits_mlp().fit(
             images[:200],
             labels[:200],
             callbacks=[NeuralCollapse(images[x], labels[y])],
@@ -162,12 +170,12 @@ def test_bad_data_are_refused_before_training_and_named(digits):
     ):
         history = keras.callbacks.History()
         with pytest.raises(ValueError, match=f"In the {name} data.*label 12"):
-            compiled().fit(
+            digits_mlp().fit(
                 x, y, callbacks=[history, NeuralCollapse(*data)], verbose=0
             )
         assert not history.epoch
     with pytest.raises(ValueError, match="None of the 3 epochs"):
-        compiled().fit(
+        digits_mlp().fit(
             x,
             y,
             epochs=3,
@@ -178,7 +186,7 @@ def test_bad_data_are_refused_before_training_and_named(digits):
 
 def test_a_non_finite_loss_stops_between_measurements(digits, capsys):
     x, y = digits[0][:200], digits[1][:200]
-    model = compiled()
+    model = digits_mlp()
     history = model.fit(
         x * np.where(np.arange(200) == 9, np.inf, 1)[:, None, None, None],
         y,

@@ -5,8 +5,12 @@ from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
 
-from nc_keras.callbacks.panels import PANELS
-from tools import screenshot
+from nc_keras.callbacks.panels import LOSS_PANELS
+from nc_keras.callbacks.panels import panels_of
+from nc_keras.metrics import METRICS
+
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
+PANELS = panels_of(m for m in METRICS.values() if m.default) | LOSS_PANELS
 
 pytestmark = [
     pytest.mark.browser,

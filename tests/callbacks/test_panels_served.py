@@ -7,9 +7,14 @@ import pytest
 from tensorboard.plugins.hparams import api_pb2
 
 from nc_keras.callbacks.neural_collapse import log_key
-from nc_keras.callbacks.panels import PANELS
+from nc_keras.callbacks.panels import LOSS_PANELS
+from nc_keras.callbacks.panels import panels_of
+from nc_keras.metrics import METRICS
 from nc_keras.writers.json_lines import read_json_lines
-from tools import screenshot
+
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
+pytestmark = pytest.mark.slow
+PANELS = panels_of(m for m in METRICS.values() if m.default) | LOSS_PANELS
 
 RUNS = ["nc_train", "nc_validation"]
 STEPS = [1, 2, 3, 4, 5]

@@ -8,6 +8,7 @@ from nc_keras.callbacks import RunningCollapse
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import RunningStatistics
 from nc_keras.metrics import metrics_from_statistics
+from tests.helpers import compiled
 
 
 @pytest.fixture
@@ -21,12 +22,7 @@ def network(rate, batch_norm=False):
     model = nc_keras.models.MLP(
         (64,), 10, widths=(48, 32), use_batch_norm=batch_norm
     )
-    model.compile(
-        nc_keras.optimizers.SGD(rate),
-        loss=nc_keras.losses.CE(),
-        metrics=["accuracy"],
-    )
-    return model
+    return compiled(model, sgd=(rate,))
 
 
 def trained(data, rate, running, before=0.1, **options):
@@ -36,18 +32,20 @@ def trained(data, rate, running, before=0.1, **options):
     history = model.fit(
         *data,
         batch_size=64,
-        callbacks=[running, NeuralCollapse(*data)],
+        callbacks=[running, NeuralCollapse(*data, False)],
         verbose=0,
         **options,
     ).history
     return model, history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without_drift", [True, False])
 def test_agrees_with_the_exact_values_at_small_rates(data, without_drift):
     _, history = trained(data, 1e-6, RunningCollapse(None, without_drift))
-    # Without drift the last free examples are a sample of all.
-    tolerance = 0.03 if without_drift else 2e-5
+    # Without drift 840 of 1,000 examples stand for all, which errs by about
+    # 1%; for one forgotten in each of 160 groups it would be 16%.
+    tolerance = 0.05 if without_drift else 2e-5
     running = [k for k in history if k.startswith("running_")]
     assert len(running) == 14
     for key in running:
@@ -57,6 +55,7 @@ def test_agrees_with_the_exact_values_at_small_rates(data, without_drift):
             assert history[key][0] != exact or "weights" in key or "0" in key
 
 
+@pytest.mark.slow
 def test_validation_and_epochs_do_not_mix_with_it(data):
     x, y = data
     _, alone = trained(data, 1e-6, RunningCollapse(), epochs=3)
@@ -74,6 +73,7 @@ def test_validation_and_epochs_do_not_mix_with_it(data):
     )
 
 
+@pytest.mark.slow
 def test_leaves_model_and_training_as_they_were(data):
     model = network(0.1)
     expected = network(0.1)
@@ -93,6 +93,7 @@ def test_leaves_model_and_training_as_they_were(data):
     assert not any("running" in key for key in history)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_attached_once(data):
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -106,6 +107,17 @@ def test_an_interrupted_training_is_attached_once(data):
     assert "compute_loss" not in vars(model)
 
 
+def test_two_on_one_model_end_in_any_order(data):
+    model = network(0.01)
+    callbacks = [RunningCollapse(), RunningCollapse(without_drift=False)]
+    history = model.fit(*data, verbose=0, callbacks=callbacks).history
+    assert np.isfinite(history["running_nc1"]).all()
+    assert not {"call", "compute_loss"} & vars(model).keys()
+    assert "call" not in vars(model.layers[-1])
+    assert not any("running" in key for key in model.fit(*data).history)
+
+
+@pytest.mark.slow
 def test_one_hot_labels_weights_and_batch_norm(data):
     x, y = data
     model = network(0.01, batch_norm=True)
@@ -142,6 +154,7 @@ def drifting(rng, step):
     return batches
 
 
+@pytest.mark.slow
 def test_the_drift_of_means_is_no_variance(rng):
     statistics = RunningStatistics(4, 6)
     batches = drifting(rng, 0.02)
@@ -191,6 +204,7 @@ def fitted(loss, labels, weights=None, x=None, running=None):
     ).history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", [False, True])
 def test_ignored_labels_do_not_count(column):
     x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
@@ -213,6 +227,7 @@ def test_ignored_labels_do_not_count(column):
         np.testing.assert_allclose(history["running_nc1"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_labels_that_name_no_class_are_refused():
     y = np.arange(60) % 3
     for labels in (

@@ -1,20 +1,19 @@
 """Signal-to-noise values along a training: logs, files, resuming, NaN."""
 
-import json
 import math
 
 import keras
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.plugin_event_accumulator import (
-    EventAccumulator,
-)
 
 import nc_keras
 from nc_keras.callbacks import Checkpoint
 from nc_keras.callbacks import NCTensorBoard
 from nc_keras.callbacks import SignalToNoise
 from nc_keras.theory import central_path
+from tests.helpers import digits_mlp
+from tests.helpers import events_of
+from tests.helpers import rows_of
 
 
 @pytest.fixture
@@ -24,11 +23,7 @@ def data(digits):
 
 
 def network(rate=0.05, widths=(24,)):
-    keras.utils.set_random_seed(0)
-    model = nc_keras.models.MLP((8, 8, 1), 10, widths=widths)
-    optimizer = nc_keras.optimizers.SGD(rate, 0.9, weight_decay=1e-3)
-    model.compile(optimizer, loss=nc_keras.losses.MSE(), metrics=["accuracy"])
-    return model
+    return digits_mlp(nc_keras.losses.MSE(), (rate, 0.9, 1e-3), widths)
 
 
 def fit(model, data, callbacks, first=0, last=3):
@@ -43,8 +38,7 @@ def fit(model, data, callbacks, first=0, last=3):
 
 
 def rows(log_dir, name="snr.jsonl"):
-    lines = (log_dir / name).read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    return rows_of(log_dir, name)
 
 
 def expected(model, data):
@@ -53,6 +47,7 @@ def expected(model, data):
     return central_path.snr(statistics)
 
 
+@pytest.mark.slow
 def test_logs_and_arrays_before_other_callbacks(data, tmp_path):
     model = network()
     first = expected(model, data)
@@ -60,7 +55,7 @@ def test_logs_and_arrays_before_other_callbacks(data, tmp_path):
     panels = NCTensorBoard(tmp_path, *data)
     history = fit(model, data, [snr, panels])
     assert snr.epochs.tolist() == [0, 1, 2, 3]
-    # Five steps an epoch, at the rate 0.05.
+    # Five steps per epoch, at the rate 0.05.
     np.testing.assert_allclose(snr.times, [0, 0.25, 0.5, 0.75], rtol=1e-6)
     assert snr.values.shape == (4, 9)
     np.testing.assert_allclose(snr.values[0], first, rtol=1e-5)
@@ -75,6 +70,7 @@ def test_logs_and_arrays_before_other_callbacks(data, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_only_the_epochs_that_are_asked_for(data):
     model = network()
     halve = keras.callbacks.LearningRateScheduler(lambda e, r: r / 2**e)
@@ -88,6 +84,7 @@ def test_only_the_epochs_that_are_asked_for(data):
     assert snr.times.tolist() == pytest.approx([0, 0.25, 0.375])
 
 
+@pytest.mark.slow
 def test_everything_is_on_the_disk(data, tmp_path):
     snr = SignalToNoise(*data, log_dir=tmp_path)
     fit(network(), data, [snr])
@@ -96,8 +93,7 @@ def test_everything_is_on_the_disk(data, tmp_path):
     assert [row["time"] for row in written] == snr.times.tolist()
     for row, values in zip(written, snr.values, strict=True):
         assert [row[f"snr_{n}"] for n in range(1, 10)] == values.tolist()
-    events = EventAccumulator(str(tmp_path / "snr"))
-    events.Reload()
+    events = events_of(tmp_path / "snr")
     histograms = events.Tensors("singular_values/snr")
     assert [h.step for h in histograms] == [0, 1, 2, 3]
     (value,) = events.Tensors("snr/max")[-1].tensor_proto.float_val
@@ -110,6 +106,7 @@ def test_everything_is_on_the_disk(data, tmp_path):
     assert rows(tmp_path, "snr.1.jsonl") == written
 
 
+@pytest.mark.slow
 def test_a_resumed_training_goes_on(data, tmp_path):
     whole = SignalToNoise(*data, log_dir=tmp_path / "whole")
     model = network()
@@ -127,8 +124,7 @@ def test_a_resumed_training_goes_on(data, tmp_path):
     fit(model, data, [other], first=3, last=4)
     assert other.epochs.tolist() == [0, 1, 2, 3, 4]
     assert other.times[-1] == pytest.approx(1.0)
-    events = EventAccumulator(str(tmp_path / "whole" / "snr"))
-    events.Reload()
+    events = events_of(tmp_path / "whole" / "snr")
     assert [h.step for h in events.Tensors("snr/min")] == [0, 1, 2, 3, 4]
 
 
@@ -148,6 +144,7 @@ def test_a_callback_without_files_goes_on_or_begins_anew(data):
     assert (snr.values[0] != before[0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_files", [True, False])
 def test_a_checkpoint_brings_it_back(data, tmp_path, with_files):
     def train(folder, last, total=3):
@@ -181,6 +178,7 @@ def test_a_checkpoint_brings_it_back(data, tmp_path, with_files):
         assert rows(tmp_path / "cut")[:3] == rows(tmp_path / "whole")[:3]
 
 
+@pytest.mark.slow
 def test_a_singular_covariance_ends_no_training(data, tmp_path, capsys):
     x, y = data
     # Constant in every class: signal without noise.

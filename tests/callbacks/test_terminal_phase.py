@@ -1,8 +1,8 @@
 import pytest
 
-import nc_keras
 from nc_keras.callbacks import NeuralCollapse
 from nc_keras.callbacks import TerminalPhase
+from tests.helpers import digits_mlp
 
 
 class FakeModel:
@@ -51,27 +51,23 @@ def test_a_second_training_starts_anew():
 
 def test_the_measured_accuracy_is_preferred(digits):
     x, y = digits[0][:300], digits[1][:300]
-    model = nc_keras.models.MLP((8, 8, 1), 10, widths=(64,))
-    model.compile(
-        nc_keras.optimizers.SGD(0.1, 0.9),
-        loss=nc_keras.losses.CE(),
-        metrics=["accuracy"],
-    )
-    terminal = TerminalPhase(stop_after=2)
+    model = digits_mlp(sgd=(0.1, 0.9), widths=(64,))
+    terminal = TerminalPhase(0.8, stop_after=2)
     history = model.fit(
         x,
         y,
-        epochs=40,
+        epochs=20,
         callbacks=[NeuralCollapse(x, y), terminal],
         verbose=0,
     ).history
     first = next(
-        i + 1 for i, a in enumerate(history["nc_accuracy"]) if a >= 0.999
+        i + 1 for i, a in enumerate(history["nc_accuracy"]) if a >= 0.8
     )
     assert terminal.epoch == first
     assert len(history["loss"]) == first + 2
-    # The running mean of Keras lags behind what the network can do.
-    assert history["accuracy"][first - 1] < 0.999
+    # The running mean of Keras lags behind what the network can do: by
+    # tens of percent in the first epoch, of which no rounding makes up.
+    assert history["accuracy"][first - 1] < 0.8
 
 
 def test_between_measurements_nothing_is_judged():

@@ -6,6 +6,7 @@ import pytest
 
 import nc_keras
 from nc_keras.callbacks import TerminateOnNonFinite
+from tests.helpers import digits_mlp
 
 STEPS = 5
 
@@ -21,8 +22,7 @@ def poisoned(digits, epoch, step):
 
 
 def fit(digits, callback, epoch, step, epochs=4):
-    model = nc_keras.models.MLP((8, 8, 1), 10, widths=(16,))
-    model.compile(nc_keras.optimizers.SGD(0.05, 0.9), loss=nc_keras.losses.CE())
+    model = digits_mlp(widths=(16,))
     history = model.fit(
         poisoned(digits, epoch, step),
         steps_per_epoch=STEPS,

@@ -11,10 +11,11 @@ from nc_keras.callbacks import LayerwiseCollapse
 from nc_keras.callbacks import NCTensorBoard
 from nc_keras.callbacks import NormalizedMargins
 from nc_keras.callbacks import WeightSpectrum
-from nc_keras.layerwise import alignment
+from nc_keras.metrics.alignment import alignment
 from nc_keras.theory import square_loss
 from nc_keras.weights import weights_of
 from nc_keras.writers.json_lines import read_json_lines
+from tests.helpers import compiled
 
 
 @pytest.fixture
@@ -24,18 +25,14 @@ def few(digits):
     return x[rows], y[rows]
 
 
-def compiled(decay=1e-2, loss=None, model=None):
+def network(decay=1e-2, loss=None, model=None):
     model = model or nc_keras.models.HomogeneousNet((8, 8, 1), 3, (), (16, 8))
-    model.compile(
-        nc_keras.optimizers.SGD(0.01, 0.5, decay),
-        loss=loss or nc_keras.losses.MSE(class_reduction="sum"),
-        metrics=["accuracy"],
-    )
-    return model
+    loss = loss or nc_keras.losses.MSE(class_reduction="sum")
+    return compiled(model, loss, (0.01, 0.5, decay))
 
 
 def test_ranks_and_change_are_those_of_the_weights(few):
-    model = compiled()
+    model = network()
     start = [one.kernel for one in weights_of(model)]
     spectrum = WeightSpectrum(batch_size=1)
     logs = model.fit(*few, 1, 1, verbose=0, callbacks=[spectrum]).history
@@ -57,7 +54,7 @@ def test_ranks_and_change_are_those_of_the_weights(few):
 def test_the_bound_counts_positions(few):
     """A convolution's gradient has a rank for each position."""
     conv = nc_keras.models.HomogeneousNet((8, 8, 1), 3, (40,), (), 8, 4)
-    compiled(decay=49.0, model=conv)
+    network(decay=49.0, model=conv)
     spectrum = WeightSpectrum(batch_size=1, epochs=[1])
     # eta w = 0.49 and momentum 0.5: few steps are remembered.
     logs = conv.fit(*few, verbose=0, callbacks=[spectrum]).history
@@ -67,7 +64,7 @@ def test_the_bound_counts_positions(few):
 
 
 def test_other_optimizers_have_no_bound(few):
-    model = compiled()
+    model = network()
     model.compile(keras.optimizers.AdamW(), nc_keras.losses.MSE())
     spectrum = WeightSpectrum(batch_size=8)
     logs = model.fit(*few, verbose=0, callbacks=[spectrum]).history
@@ -76,7 +73,7 @@ def test_other_optimizers_have_no_bound(few):
 
 def test_a_rate_of_zero_has_no_bound(few):
     """As at the end of a cosine schedule."""
-    model = compiled()
+    model = network()
     model.optimizer.learning_rate = 0.0
     spectrum = WeightSpectrum(batch_size=8)
     logs = model.fit(*few, verbose=0, callbacks=[spectrum]).history
@@ -90,11 +87,12 @@ def test_a_stopped_training_has_its_last_epoch(few):
             self.model.stop_training = epoch == 1
 
     callbacks = [Stop(), WeightSpectrum(), NormalizedMargins(*few)]
-    logs = compiled().fit(*few, epochs=5, verbose=0, callbacks=callbacks)
+    logs = network().fit(*few, epochs=5, verbose=0, callbacks=callbacks)
     lengths = {key: len(values) for key, values in logs.history.items()}
     assert set(lengths.values()) == {2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_bias", [False, True])
 def test_a_fixed_head_does_not_count(few, use_bias):
     head = nc_keras.layers.ETFClassifier(3, use_bias=use_bias)
@@ -102,14 +100,14 @@ def test_a_fixed_head_does_not_count(few, use_bias):
         (8, 8, 1), 3, widths=(16,), head=head
     )
     spectrum = WeightSpectrum()
-    logs = compiled(model=model).fit(*few, verbose=0, callbacks=[spectrum])
+    logs = network(model=model).fit(*few, verbose=0, callbacks=[spectrum])
     assert logs.history["rank"][0] == 16
     assert "rank_bound" not in logs.history
 
 
 def test_margins_and_rho_of_plain_decay(few):
     x, y = few
-    model = compiled(decay=0.02)
+    model = network(decay=0.02)
     margins = NormalizedMargins(x, y)
     logs = model.fit(x, y, 30, 2, verbose=0, callbacks=[margins]).history
     outputs = model.predict(x, verbose=0).astype("float64")
@@ -123,6 +121,7 @@ def test_margins_and_rho_of_plain_decay(few):
     assert np.isclose(logs["stationarity"][1], distance, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight_decay", [0.0, 0.06])
 @pytest.mark.parametrize("reduction, factor", [("sum", 1), ("mean", 3)])
 def test_equilibrium_of_a_normalised_network(
@@ -130,7 +129,7 @@ def test_equilibrium_of_a_normalised_network(
 ):
     x, y = few
     plain = nc_keras.models.HomogeneousNet((8, 8, 1), 3, (), (16, 8))
-    model = compiled(
+    model = network(
         weight_decay,
         nc_keras.losses.MSE(class_reduction=reduction),
         nc_keras.models.Normalized(plain, decay=0.05),
@@ -145,11 +144,12 @@ def test_equilibrium_of_a_normalised_network(
     assert "stationarity" not in logs
 
 
+@pytest.mark.slow
 def test_rho_comes_to_its_equilibrium(few):
     x, y = few
     plain = nc_keras.models.HomogeneousNet((8, 8, 1), 3, (), (16, 8))
     plain.set_weights([0.4 * kernel for kernel in plain.get_weights()])
-    model = nc_keras.models.Normalized(plain, decay=0.02)
+    model = nc_keras.models.Normalized(plain, decay=0.1)
     model.compile(
         nc_keras.optimizers.SGD(0.02, 0.9),
         loss=nc_keras.losses.MSE(class_reduction="sum"),
@@ -157,12 +157,12 @@ def test_rho_comes_to_its_equilibrium(few):
     margins = NormalizedMargins(x, y, epochs=150)
     logs = model.fit(x, y, 90, 150, verbose=0, callbacks=[margins]).history
     gap = np.abs(np.array(logs["rho"]) / logs["rho_equilibrium"] - 1)
-    assert gap[-1] < 0.02 < gap[0]
+    assert gap[-1] < 0.01 < 1 < gap[0]
     assert np.ptp([logs["margin_min"][i] for i in (0, -1)]) > 0
 
 
 def test_other_losses_have_margins_but_no_equilibrium(few):
-    model = compiled(loss=nc_keras.losses.CE())
+    model = network(loss=nc_keras.losses.CE())
     margins = NormalizedMargins(*few)
     logs = model.fit(*few, verbose=0, callbacks=[margins]).history
     assert "margin_mean" in logs and "rho_equilibrium" not in logs
@@ -170,7 +170,7 @@ def test_other_losses_have_margins_but_no_equilibrium(few):
 
 def test_batch_norm_needs_to_be_said(few):
     model = nc_keras.models.MLP((8, 8, 1), 3, (8,))
-    compiled(model=model)
+    network(model=model)
     with pytest.raises(ValueError, match="BatchNormalization"):
         model.fit(*few, verbose=0, callbacks=[NormalizedMargins(*few)])
     margins = NormalizedMargins(*few, batch_norm=True)
@@ -180,7 +180,7 @@ def test_batch_norm_needs_to_be_said(few):
 
 def test_layers_agree_with_layerwise(few):
     x, y = few
-    model = compiled()
+    model = network()
     layers = LayerwiseCollapse(x, y, epochs=[2])
     logs = model.fit(x, y, 30, 2, verbose=0, callbacks=[layers]).history
     expected = nc_keras.layerwise(model, x, y)
@@ -197,11 +197,11 @@ def test_layers_agree_with_layerwise(few):
 
 def test_curves_are_written_and_go_on(few, tmp_path):
     x, y = few
-    model = compiled()
+    model = network()
     callbacks = [
         WeightSpectrum(tmp_path),
-        NormalizedMargins(x, y, tmp_path),
-        LayerwiseCollapse(x, y, tmp_path, epochs=1),
+        NormalizedMargins(x, y, log_dir=tmp_path),
+        LayerwiseCollapse(x, y, log_dir=tmp_path),
         NCTensorBoard(tmp_path, x, y),
     ]
     checkpoint = nc_keras.callbacks.Checkpoint(tmp_path / "c", callbacks)
@@ -220,7 +220,7 @@ def test_curves_are_written_and_go_on(few, tmp_path):
 @pytest.mark.parametrize("observer", [WeightSpectrum, None])
 def test_weights_that_are_not_finite_stop_the_training(few, observer, capsys):
     x, y = few
-    model = compiled()
+    model = network()
     model.optimizer.learning_rate = 1e30
     callback = observer() if observer else NormalizedMargins(x, y)
     logs = model.fit(x, y, epochs=3, verbose=0, callbacks=[callback]).history

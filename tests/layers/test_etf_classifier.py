@@ -1,14 +1,10 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from keras.ops import convert_to_numpy as to_numpy
 
 import nc_keras
 from nc_keras.layers import ETFClassifier
-
-
-def to_numpy(x):
-    return ops.convert_to_numpy(x)
 
 
 def test_outputs_are_scaled_projections_on_a_simplex_etf(rng):

@@ -3,12 +3,9 @@ import numpy as np
 import pytest
 from gradients import gradients
 from keras import ops
+from keras.ops import convert_to_numpy as to_numpy
 
 from nc_keras.layers import WeightNormDense
-
-
-def to_numpy(x):
-    return ops.convert_to_numpy(x)
 
 
 def test_starts_as_dense_with_the_same_kernel(rng):

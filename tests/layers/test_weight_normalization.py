@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from gradients import gradients
 from keras import ops
+from keras.ops import convert_to_numpy as to_numpy
 
 import nc_keras
 from nc_keras.layers import WeightNormalization
@@ -27,10 +28,6 @@ LAYERS = {
         (0, 1),
     ),
 }
-
-
-def to_numpy(x):
-    return ops.convert_to_numpy(x)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -67,6 +64,7 @@ def test_length_scales_the_outputs_and_leaves_the_direction(rng):
     np.testing.assert_allclose(to_numpy(wrapped(x)), 2 * before, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_trains_saves_and_is_found_as_a_head(tmp_path, digits):
     x, y = digits[0][:256], digits[1][:256]
     model = keras.Sequential(

@@ -109,6 +109,7 @@ def test_cross_entropy_of_huge_outputs_is_finite():
     np.testing.assert_allclose(value, 2e4, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("one_hot", [False, True])
 def test_compiled_with_accuracy(name, one_hot, digits):
@@ -288,6 +289,7 @@ def compiled(*layers):
     return {"alone": model, "nested": keras.Model(inputs, model(inputs))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_probabilities_are_warned_of(name, activation):
@@ -333,3 +335,19 @@ def test_bad_arguments():
             CE(label_smoothing=smoothing)
     with pytest.raises(ValueError, match="Received: class_reduction='max'"):
         MSE(class_reduction="max")
+
+
+def test_a_models_own_outputs_are_no_graph():
+    class Named(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.outputs = ["class"]
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    model = Named()
+    model.compile("sgd", loss=nc_keras.losses.CE())
+    history = model.fit(np.ones((6, 4)), np.arange(6) % 3, verbose=0).history
+    assert np.isfinite(history["loss"]).all()

@@ -129,6 +129,7 @@ def test_train_means_serve_nc4_and_the_rest_is_the_test_sets_own(rng):
     assert all(values[t] == own[t] for t in own if t != "nc4")
 
 
+@pytest.mark.slow
 def test_many_classes_take_the_sorting_path():
     counts = [3] * 300
     rng = np.random.default_rng(0)
@@ -272,7 +273,7 @@ def test_bad_shapes():
 
 def test_a_metric_of_ones_own_is_one_function(monkeypatch):
     metrics = dict(nc_keras.metrics.METRICS)
-    monkeypatch.setattr("nc_keras.metrics.registry.METRICS", metrics)
+    monkeypatch.setattr("nc_keras.measuring.registry.METRICS", metrics)
 
     @nc_keras.metrics.metric("largest_norm", "kernel")
     def largest_norm(layer):

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import nc_keras
+from nc_keras.measuring import pairs
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import collapse_metrics
 from nc_keras.metrics import metrics_from_statistics
-from nc_keras.metrics import pairs
 
 DTYPES = {"float32": "float32", "bfloat16": ml_dtypes.bfloat16}
 SPREADS = (1.0, 1e-2, 1e-4, 1e-5, 1e-6)
@@ -312,6 +312,7 @@ def test_against_19_digits(shape, spread, dtype):
     assert_exact(measured(*example), exact, rounding(*example[:2]))
 
 
+@pytest.mark.slow
 @needs_extended
 @pytest.mark.parametrize("spread", [1e-4, 1e-6])
 def test_a_thousand_classes_of_one_and_two_examples(spread):

@@ -10,12 +10,12 @@ from scenarios import assert_close
 from scenarios import draw
 from scenarios import textbook
 
-from nc_keras.measurement import FeatureSource
+from nc_keras.measuring import passes as engine
+from nc_keras.measuring.source import FeatureSource
 from nc_keras.metrics import METRICS
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import collapse_metrics
 from nc_keras.metrics import metric
-from nc_keras.metrics.gathering import Measurement
 
 
 class Passes:
@@ -38,7 +38,7 @@ def measured(name="imbalanced", memory=2**30, once=False, **options):
     x = iter([]) if once else None
     source = FeatureSource(passes, x, None if once else y, 100, memory)
     kernel, bias = kernel.T.astype("float64"), bias.astype("float64")
-    measurement = Measurement(source, kernel, bias, len(kernel), **options)
+    measurement = engine.measured(source, kernel, bias, len(kernel), **options)
     return measurement.values(), passes.count, measurement
 
 
@@ -71,9 +71,10 @@ def test_only_what_compares_with_final_means_takes_the_second(memory):
 
 
 def test_streaming_forgets_the_features():
-    _, _, measurement = measured(memory=0, metrics=["nc1"])
-    assert not measurement._examples.kept
-    assert not measurement._examples._batches
+    h, y, _, _ = draw("imbalanced")
+    source = FeatureSource(Passes(h, y), None, y, 100, memory=0)
+    engine.measured(source, metrics=["nc1"])
+    assert not source.kept and not source.release()
 
 
 def test_no_scatter_is_formed_where_nothing_needs_it():
@@ -92,6 +93,31 @@ def test_a_generator_serves_as_far_as_its_features_are_kept():
         measured(once=True, memory=1000, metrics=["vci", "nc4"])
     values, _, _ = measured(once=True, memory=1000, metrics="nc1")
     assert values == {"nc1": pytest.approx(expected["nc1"], 1e-9)}
+
+
+def test_examples_are_counted_where_classes_are_known_only_at_the_end(
+    monkeypatch,
+):
+    registered = dict(METRICS)
+    monkeypatch.setattr("nc_keras.measuring.registry.METRICS", registered)
+
+    @metric("first_half", over="examples", default=False)
+    def first_half(examples):
+        return examples.labels < 5
+
+    h, y, _, _ = draw("balanced")
+    source = FeatureSource(Passes(h, y), None, y, 100)
+    measurement = engine.measured(source, metrics=["first_half"])
+    assert measurement.values() == {"first_half": np.mean(y < 5)}
+
+
+def test_what_overflows_is_an_error_and_no_warning(recwarn):
+    h, y, kernel, bias = draw("balanced")
+    h = h.copy()
+    h[3] = np.inf
+    with pytest.raises(ValueError, match="first in example 3"):
+        collapse_metrics(h, y, 0 * kernel, bias, metrics=["accuracy", "nc1"])
+    assert not recwarn.list
 
 
 def test_metrics_are_chosen():
@@ -115,7 +141,7 @@ def test_metrics_are_chosen():
 
 def test_a_metric_over_pairs_or_examples_is_one_function(monkeypatch):
     registered = dict(METRICS)
-    monkeypatch.setattr("nc_keras.metrics.registry.METRICS", registered)
+    monkeypatch.setattr("nc_keras.measuring.registry.METRICS", registered)
 
     @metric("closest", over="pairs", reduce="variance", default=False)
     def closest(pairs):
@@ -135,6 +161,11 @@ def test_a_metric_over_pairs_or_examples_is_one_function(monkeypatch):
     np.testing.assert_allclose(values["per_class_norm"], expected)
     with pytest.raises(ValueError, match="`over` must be one of"):
         metric("wrong", over="images")
+        metric("wrong", over="images")
+    with pytest.raises(ValueError, match="`reduce` of a metric 'wrong'"):
+        metric("wrong", over="examples", reduce="median")
+    with pytest.raises(ValueError, match="called 'per_class_...'"):
+        metric("wrong", over="examples", reduce="classes")
 
 
 def many(classes, dim=24, each=2, seed=0):
@@ -178,6 +209,7 @@ def test_close_means_keep_their_distance():
     assert value == pytest.approx(close, 1e-5)
 
 
+@pytest.mark.slow
 def test_no_array_of_all_pairs_is_made():
     h, y, kernel = many(6000, dim=8)
     tags = [t for t in METRICS if METRICS[t].default]

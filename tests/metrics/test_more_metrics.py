@@ -14,6 +14,7 @@ from keras import ops
 from scenarios import draw
 
 import nc_keras
+from nc_keras.measuring.evaluation import evaluate
 from nc_keras.metrics import METRICS
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import LastLayer
@@ -26,7 +27,6 @@ from nc_keras.metrics import per_class  # noqa: F401
 from nc_keras.metrics import softmax_code
 from nc_keras.metrics import subspace  # noqa: F401
 from nc_keras.metrics import vci  # noqa: F401
-from nc_keras.metrics.gathering import evaluate
 
 PAIRS = ["gnc2_log", "gnc2_log_variance", "gnc2_riesz", "nc1_cdnv_quartic"]
 PER_CLASS = [
@@ -276,7 +276,7 @@ def test_riesz_energy_in_few_dimensions(dim, rng):
 def test_energies_do_not_depend_on_the_tiles(real, monkeypatch):
     tags = ["gnc2_log", "gnc2_log_variance", "gnc2_riesz_log"]
     before = collapse_metrics(*real, metrics=tags)
-    monkeypatch.setattr("nc_keras.metrics.pairs._TILE", 4)
+    monkeypatch.setattr("nc_keras.measuring.pairs._TILE", 4)
     after = collapse_metrics(*real, metrics=tags)
     for tag in tags:
         np.testing.assert_allclose(after[tag], before[tag], 1e-12)

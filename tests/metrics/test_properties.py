@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from nc_keras.measuring import passes
+from nc_keras.measuring.class_statistics import Accumulator
+from nc_keras.measuring.validation import validate_head
 from nc_keras.metrics import METRICS
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import collapse_metrics
 from nc_keras.metrics import metrics_from_statistics
-from nc_keras.metrics.class_statistics import Accumulator
-from nc_keras.metrics.gathering import Measurement
-from nc_keras.metrics.gathering import validate_head
 
 OF_FEATURES = {
     "nc1",
@@ -226,7 +226,7 @@ def test_memory_batches_and_statistics_agree(tags, d, size, memory, form):
     labels["one-hot"] = np.eye(d.classes, dtype=bool)[d.y]
     source = Batches(d.h, labels[form], size, memory)
     head = validate_head(d.kernel, d.bias)
-    measured = Measurement(source, *head, d.classes, metrics=tags).values()
+    measured = passes.measured(source, *head, d.classes, metrics=tags).values()
     expected = collapse_metrics(d.h, d.y, d.kernel, d.bias, metrics=tags)
     assert set(measured) == set(expected)
     tags = set(expected) - OF_EXAMPLES
@@ -242,7 +242,7 @@ def test_memory_batches_and_statistics_agree(tags, d, size, memory, form):
 @given(data(), st.integers(1, 30))
 def test_only_nc1_needs_one_pass_over_features_that_do_not_fit(d, size):
     source = Batches(d.h, d.y, size, memory=0)
-    value = Measurement(source, metrics="nc1").values()["nc1"]
+    value = passes.measured(source, metrics="nc1").values()["nc1"]
     assert source.passes == 1
     np.testing.assert_allclose(
         value, collapse_metrics(d.h, d.y)["nc1"], rtol=1e-7
@@ -334,7 +334,7 @@ def test_what_cannot_be_negative_is_not(adversary, d):
     ]
     assert (statistics.squares >= 0).all()
     merged = functools.reduce(ClassStatistics.merge, halves)
-    streamed = Measurement(Batches(d.h, d.y, 3, 0), metrics="nc1")
+    streamed = passes.measured(Batches(d.h, d.y, 3, 0), metrics="nc1")
     for values in (
         collapse_metrics(d.h, d.y, d.kernel, d.bias),
         metrics_from_statistics(statistics, d.kernel),
@@ -348,7 +348,7 @@ def test_what_cannot_be_negative_is_not(adversary, d):
 
 @pytest.mark.parametrize("tile", [2, 3, 1024])
 def test_infinity_is_not_lost_among_the_tiles(tile, monkeypatch, rng):
-    monkeypatch.setattr("nc_keras.metrics.pairs._TILE", tile)
+    monkeypatch.setattr("nc_keras.measuring.pairs._TILE", tile)
     h, y = rng.normal(size=(14, 3)), np.arange(14) // 2
     h[:2] = h[6:8]
     values = collapse_metrics(h, y, metrics=["nc1_cdnv", "nc1_cdnv_quartic"])

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import nc_keras
-from recipes import datasets
-from recipes.devices import shares
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets.devices import shares
+from tests.helpers import rows_of
+from tests.helpers import rows_without_times
 
 ROOT = Path(__file__).parents[2]
 # 1,347 images in batches of 64: the last has 3, which two cannot share.
@@ -59,9 +61,7 @@ def finish(*processes):
 
 
 def rows(folder):
-    lines = (folder / "ce-linear-0" / "metrics.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    return [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
+    return rows_without_times(folder / "ce-linear-0")
 
 
 def assert_same_curves(folder, expected, tolerance=1e-6):
@@ -124,11 +124,8 @@ def test_two_processes_are_one_device(one_device, tmp_path, variables):
     folder = tmp_path / "ce-linear-0"
     assert len(list(folder.glob("nc_train/events*"))) == 1
     robustness = [
-        [json.loads(x)["deepfool"] for x in path.read_text().splitlines()]
-        for path in (
-            folder / "robustness.jsonl",
-            one_device / "ce-linear-0" / "robustness.jsonl",
-        )
+        [row["deepfool"] for row in rows_of(run, "robustness.jsonl")]
+        for run in (folder, one_device / "ce-linear-0")
     ]
     assert robustness[0] == pytest.approx(robustness[1], rel=1e-4)
 
@@ -157,7 +154,8 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
 import nc_keras
-from recipes import datasets, devices
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets import devices
 
 import numpy as np
 digits, curves = datasets.digits(), []

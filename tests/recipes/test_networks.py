@@ -3,18 +3,18 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recipes import datasets
-from recipes import training
-from recipes.networks import build_model
-from recipes.networks import build_network
+from nc_keras.experiments import datasets
+from nc_keras.experiments.options.settings import Run
+from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.training import one_run
+from nc_keras.experiments.training.networks import build_model
+from nc_keras.experiments.training.networks import build_network
+from nc_keras.experiments.training.one_run import compiled_model
+from nc_keras.experiments.training.one_run import describe
+from nc_keras.experiments.training.robustness import some_test_images
 from recipes.parameters import Options
 from recipes.parameters import count
 from recipes.parameters import print_table
-from recipes.robustness import some_test_images
-from recipes.settings import Run
-from recipes.settings import Settings
-from recipes.training import compiled_model
-from recipes.training import describe
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_some_test_images_are_the_same_at_every_call(digits):
 def seen(monkeypatch):
     """The labels of every batch that a loss was computed of."""
     labels = []
-    compiled = training.compiled_model
+    compiled = one_run.compiled_model
 
     def spied(*arguments):
         model = compiled(*arguments)
@@ -114,9 +114,9 @@ def seen(monkeypatch):
         )
         return model
 
-    monkeypatch.setattr(training, "compiled_model", spied)
+    monkeypatch.setattr(one_run, "compiled_model", spied)
     # It would hold for all the tests that follow.
-    monkeypatch.setattr(training, "make_deterministic", lambda: None)
+    monkeypatch.setattr(one_run, "make_deterministic", lambda: None)
     return labels
 
 
@@ -141,7 +141,7 @@ def test_every_head_and_loss_sees_the_images_in_one_order(
         Run("ce", "linear", 6),
     ):
         seen.clear()
-        training.train(settings, run, small)
+        one_run.train(settings, run, small)
         orders.append(seen[:300])
     assert sorted(orders[0]) == sorted(small.y_train)
     assert orders[1] == orders[0] and orders[2] == orders[0]

@@ -6,8 +6,9 @@ import pytest
 import records
 from PIL import Image
 
-from recipes import plots
-from recipes import summary
+from nc_keras.experiments.results import panels
+from nc_keras.experiments.results import plots
+from nc_keras.experiments.results import summary
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +65,8 @@ def test_long_curves_are_thinned_evenly_on_the_logarithmic_axis():
 
 
 def test_every_figure_has_what_was_measured(figures):
-    assert list(figures) == [panel.name for panel in plots.PANELS]
-    for panel in plots.PANELS:
+    assert list(figures) == [panel.name for panel in panels.PANELS]
+    for panel in panels.PANELS:
         axes = np.array(figures[panel.name].axes).reshape(-1, 2)
         assert len(axes) == len(panel.lines)
         for row, (part, key) in zip(axes, panel.lines.items(), strict=True):
@@ -140,7 +141,7 @@ def test_what_was_not_measured_has_no_figure():
     figures = plots.plot_figures(record)
     missing = {"robustness", "nearest_mean", "test_accuracy"}
     assert missing.isdisjoint(figures)
-    assert len(figures) == len(plots.PANELS) - 3
+    assert len(figures) == len(panels.PANELS) - 3
     assert marks(figures["self_duality"].axes[0]) == []
 
 

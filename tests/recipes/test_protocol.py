@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from nc_keras.callbacks.schedule import log_spaced_epochs
-from recipes import datasets
-from recipes import protocol
-from recipes.settings import ALL_HEADS
-from recipes.settings import FAMILIES
-from recipes.settings import LOSSES
-from recipes.settings import NETWORKS
-from recipes.settings import Run
-from recipes.settings import Settings
-from recipes.settings import depth_of
+from nc_keras.experiments import datasets
+from nc_keras.experiments.options import protocol
+from nc_keras.experiments.options.settings import ALL_HEADS
+from nc_keras.experiments.options.settings import FAMILIES
+from nc_keras.experiments.options.settings import LOSSES
+from nc_keras.experiments.options.settings import NETWORKS
+from nc_keras.experiments.options.settings import Run
+from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.options.settings import depth_of
+from recipes import protocol as command
 
 
 def settings_of(name):
@@ -22,10 +23,11 @@ def settings_of(name):
 
 
 def test_every_dataset_has_its_recipe():
-    assert set(protocol.DATASETS) == set(datasets.SOURCES)
-    for name in protocol.DATASETS:
-        found = protocol.protocol_of(name)
-        assert found.dataset == name
+    names = [found.dataset for found in command.PROTOCOLS]
+    assert set(names) == set(datasets.SOURCES)
+    for found in command.PROTOCOLS:
+        name = found.dataset
+        assert settings_of(name).protocol is found
         assert found.network in found.networks
         assert set(found.networks) <= set(NETWORKS)
         assert found.per_class == datasets.BALANCED.get(name)
@@ -42,8 +44,8 @@ def test_the_grid_has_every_best_rate():
     assert protocol.LEARNING_RATES[-1] == pytest.approx(0.25)
     rates = [
         fact.value
-        for name in protocol.DATASETS
-        for network in protocol.protocol_of(name).networks.values()
+        for found in command.PROTOCOLS
+        for network in found.networks.values()
         for fact in network.rates.values()
     ]
     assert len(rates) > 15
@@ -66,13 +68,13 @@ def test_rates_by_network_and_loss():
 
 
 def test_what_is_only_remembered_is_not_printed_as_published(capsys):
-    for name in protocol.DATASETS:
-        for network in protocol.protocol_of(name).networks.values():
+    for found in command.PROTOCOLS:
+        for network in found.networks.values():
             known = network.status is not protocol.Status.UNCONFIRMED
             assert bool(network.source) == known
             for fact in network.rates.values():
                 assert fact.source
-    protocol.main()
+    command.main()
     text = " ".join(capsys.readouterr().out.split())
     assert "imagenet2012" in text and "not confirmed" in text
     assert "93.64" not in text
@@ -98,8 +100,8 @@ def test_the_schedule_drops_by_ten_at_thirds():
 
 def test_measured_epochs_are_the_papers():
     assert protocol.MEASURED_EPOCHS == tuple(log_spaced_epochs(350))
-    for name in protocol.DATASETS:
-        assert len(settings_of(name).measured_epochs) == 50
+    for found in command.PROTOCOLS:
+        assert len(settings_of(found.dataset).measured_epochs) == 50
     mnist = settings_of("mnist")
     assert mnist.measured_epochs == list(protocol.MEASURED_EPOCHS)
 
@@ -131,7 +133,7 @@ def test_names_are_those_of_the_library():
     for family, module in zip(FAMILIES, (resnet, vgg, densenet), strict=True):
         assert FAMILIES[family] == tuple(module.DEPTHS)
     assert set(ALL_HEADS) == {*HEADS, "etf_dim_c"}
-    from recipes.training import LOSSES as made
+    from nc_keras.experiments.training.losses import LOSSES as made
 
     assert tuple(made) == LOSSES
     assert depth_of("densenet121") == ("densenet", 121)
@@ -153,29 +155,29 @@ def test_another_network_does_not_take_the_recipes_widths_and_rates():
 
 
 def test_what_differs_from_the_protocol_is_told():
-    from recipes import results
-    from recipes import summary
+    from nc_keras.experiments.results import findings
+    from nc_keras.experiments.results import record
 
     mnist = settings_of("mnist")
     changed = dataclasses.replace(
         mnist, fraction=0.1, batch_size=32, learning_rate=0.1
     ).settled(mnist)
     data = datasets.load("digits")
-    record = results.build_record(changed, data, [], False)
-    text = " ".join(summary.notices(record))
+    found = record.build_record(changed, data, [], False)
+    text = " ".join(findings.notices(found))
     assert "Scaled down: 35 epochs a run instead of the 350" in text
     assert "batch_size 32 (128), learning_rate 0.1" in text
-    record = results.build_record(mnist, data, [], False)
-    assert summary.notices(record) == []
+    found = record.build_record(mnist, data, [], False)
+    assert findings.notices(found) == []
     digits = settings_of("digits")
     scaled = dataclasses.replace(digits, fraction=0.1).settled(digits)
-    record = results.build_record(scaled, data, [], False)
-    (text,) = summary.notices(record)
+    found = record.build_record(scaled, data, [], False)
+    (text,) = findings.notices(found)
     assert "20 epochs a run instead of the 200 of the recipe" in text
 
 
 def test_the_rescaled_square_loss_follows_the_number_of_classes():
-    from recipes.training import LOSSES as made
+    from nc_keras.experiments.training.losses import LOSSES as made
 
     few, many = (made["rescaled_square"](count) for count in (10, 1000))
     assert (few.k, few.M) == (1, 15)

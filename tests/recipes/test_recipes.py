@@ -16,11 +16,13 @@ import pytest
 from PIL import Image
 
 import nc_keras  # noqa: F401, registers the classes of saved models
-from recipes import datasets
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets.loading import prepare
+from nc_keras.experiments.results.record import claim_folder
+from nc_keras.experiments.training import one_run
 from recipes import digits
-from recipes import training
-from recipes.results import claim_folder
-from recipes.run import prepare
+from tests.helpers import rows_of
+from tests.helpers import rows_without_times
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--epochs", "3", "--widths", "8", "16", "--deepfool", "20"]
@@ -41,17 +43,6 @@ def run(recipe, *options):
         cwd=ROOT,
         env=env,
     )
-
-
-def rows(folder):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def rows_without_times(folder):
-    return [
-        {k: v for k, v in row.items() if k != "seconds"} for row in rows(folder)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +118,7 @@ def test_other_settings_are_not_mixed_in(quick_run):
 
 
 def test_other_data_of_the_same_shape_are_not_mixed_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "make_deterministic", lambda: None)
+    monkeypatch.setattr(one_run, "make_deterministic", lambda: None)
     settings = dataclasses.replace(
         digits.SETTINGS,
         network="mlp",
@@ -148,22 +139,22 @@ def test_other_data_of_the_same_shape_are_not_mixed_in(tmp_path, monkeypatch):
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(
-        training.nc_keras.callbacks,
+        one_run.nc_keras.callbacks,
         "Checkpoint",
         functools.partial(
-            training.nc_keras.callbacks.Checkpoint, max_cost=math.inf
+            one_run.nc_keras.callbacks.Checkpoint, max_cost=math.inf
         ),
     )
     claim_folder(settings, dataset)
     with pytest.raises(KeyboardInterrupt):
-        training.train(settings, one, dataset, [Kill()])
+        one_run.train(settings, one, dataset, [Kill()])
     with pytest.raises(ValueError, match="data_digest is .* there"):
         claim_folder(settings, other)
     with pytest.raises(ValueError, match="data_digest"):
-        training.train(settings, one, other)
+        one_run.train(settings, one, other)
     claim_folder(settings, dataset)
-    training.train(settings, one, dataset)
-    assert len(rows(tmp_path / one.name)) == 3
+    one_run.train(settings, one, dataset)
+    assert len(rows_of(tmp_path / one.name)) == 3
 
 
 def test_a_folder_in_which_nothing_ran_is_free(tmp_path):
@@ -312,7 +303,7 @@ def test_a_fraction_scales_the_schedule(tmp_path):
         "--output", tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    rates = [row["learning_rate"] for row in rows(tmp_path / "ce-etf-0")]
+    rates = [row["learning_rate"] for row in rows_of(tmp_path / "ce-etf-0")]
     assert rates == pytest.approx([0.01, 1e-3, 1e-4])
 
 

@@ -6,9 +6,12 @@ import re
 import pytest
 import records
 
-from recipes import plots
+from nc_keras.experiments.results import page as pages
+from nc_keras.experiments.results import panels
+from nc_keras.experiments.results import plots
 from recipes import report
-from tools import screenshot
+
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 
 
 def in_browser(test):
@@ -33,7 +36,7 @@ def whole_record():
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write_report(path, whole_record())
+    pages.write_report(path, whole_record())
     return path
 
 
@@ -68,7 +71,7 @@ def test_what_the_page_says(path):
         "--learning-rate 0.1",
     ):
         assert expected in said, expected
-    for panel in plots.PANELS:
+    for panel in panels.PANELS:
         assert panel.caption in said
 
 
@@ -77,7 +80,7 @@ def test_text_of_the_record_is_no_markup(tmp_path):
     record["title"] = "<script>alert(1)</script>"
     record["runs"][1]["head"] = '<b>"&'
     record["runs"][1]["folder"] = "javascript:alert(1)"
-    report.write_report(tmp_path / "r.html", record)
+    pages.write_report(tmp_path / "r.html", record)
     text = (tmp_path / "r.html").read_text("utf-8")
     assert "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>" in text
     assert "<script>alert" not in text and "<b>" not in text
@@ -94,7 +97,7 @@ def test_links_are_relative_to_the_page(tmp_path, monkeypatch):
     page = tmp_path / "runs" / "report.html"
     for known in (str(folder), "runs/a run", "a run"):
         first["folder"], second["folder"] = known, "not/there"
-        report.write_report(page, record)
+        pages.write_report(page, record)
         text = page.read_text("utf-8")
         assert '<a href="a%20run/">a run</a>' in text
         assert '<a href="not/there/">' in text
@@ -145,16 +148,16 @@ def bare(record):
 def test_partial_records(tmp_path, change, expected, missing):
     # As it comes back from results.json.
     record = json.loads(json.dumps(change(records.record())))
-    report.write_report(tmp_path / "report.html", record)
+    pages.write_report(tmp_path / "report.html", record)
     text = (tmp_path / "report.html").read_text("utf-8")
     assert expected in visible_text(text)
-    assert text.count("<figure") == len(plots.PANELS) - missing
+    assert text.count("<figure") == len(panels.PANELS) - missing
     assert not re.search(r">\s*(nan|None|undefined)\s*<", text)
 
 
 def test_no_runs_leave_no_file(tmp_path):
     with pytest.raises(ValueError, match="at least one run"):
-        report.write_report(tmp_path / "r.html", records.record(losses=()))
+        pages.write_report(tmp_path / "r.html", records.record(losses=()))
     assert not list(tmp_path.iterdir())
 
 
@@ -230,7 +233,7 @@ def test_every_figure_is_seen_and_nothing_overflows(resized, width, scheme):
         "svg.getBoundingClientRect().height, "
         "svg.getAttribute('aria-label')])"
     )
-    assert len(sizes) == len(plots.PANELS)
+    assert len(sizes) == len(panels.PANELS)
     for shown, height, label in sizes:
         assert shown > 250 and height > 100 and label
     needed = page.execute_script("return document.body.scrollWidth")

@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from recipes import datasets
-from recipes.robustness import Robustness
-from recipes.settings import Run
-from recipes.settings import Settings
-from recipes.training import compiled_model
+from nc_keras.experiments import datasets
+from nc_keras.experiments.options.settings import Run
+from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.training.one_run import compiled_model
+from nc_keras.experiments.training.robustness import Robustness
 
 
 @pytest.fixture

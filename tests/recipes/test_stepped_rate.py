@@ -1,7 +1,7 @@
 import pytest
 
+from nc_keras.experiments.options.schedule import stepped_rate
 from recipes import mnist
-from recipes.schedule import stepped_rate
 
 
 def test_the_papers_schedule_drops_after_116_and_233_epochs():

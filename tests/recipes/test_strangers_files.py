@@ -11,14 +11,15 @@ import pytest
 import records
 from rich.console import Console
 
-from recipes import plots
+from nc_keras.experiments.console.plain import plain
+from nc_keras.experiments.results import page as pages
+from nc_keras.experiments.results import plots
+from nc_keras.experiments.results import tables
+from nc_keras.experiments.results.reading import read_record
+from nc_keras.experiments.watching.page import write_page
+from nc_keras.experiments.watching.screen import screen
+from nc_keras.experiments.watching.states import Watch
 from recipes import report
-from recipes import summary
-from recipes.plain import plain
-from recipes.records import read_record
-from recipes.watching.page import write_page
-from recipes.watching.screen import screen
-from recipes.watching.states import Watch
 
 ESCAPES = "\x1b]0;PWNED\x07\x1b[2J \x9b2J\r\nx"
 BASE = {"epochs": 3, "losses": ["ce"], "heads": ["linear"], "seeds": [0]}
@@ -183,7 +184,7 @@ def test_a_record_is_summarised_or_refused_with_the_place(tmp_path):
             assert "is not what a recipe writes" in str(error)
             refused += 1
             continue
-        assert "\x1b" not in summary.markdown_summary(found)
+        assert "\x1b" not in tables.markdown_summary(found)
     assert 50 < refused < 350
 
 
@@ -202,7 +203,7 @@ def test_a_comparison_in_which_all_failed_is_drawn(tmp_path):
         run["failure"] = "loss was not finite at epoch 3"
     plots.plot_comparison(tmp_path / "curves.png", record)
     assert (tmp_path / "curves.png").stat().st_size > 1000
-    report.write_report(tmp_path / "report.html", record)
+    pages.write_report(tmp_path / "report.html", record)
 
 
 def test_tick_labels_are_not_rounded(tmp_path):
@@ -210,7 +211,7 @@ def test_tick_labels_are_not_rounded(tmp_path):
     for run in record["runs"]:
         for row in run["measured"]:
             row["nc3"] *= 0.01
-    page = report.render(record, tmp_path)
+    page = pages.render(record, tmp_path)
     labels = re.findall(r">(\d\.\d{3,})</text>", page)
     assert labels and len(set(labels)) > 3
     assert not re.search(r' d="[^"]*\d\.\d{3}', page)

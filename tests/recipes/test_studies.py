@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 import nc_keras
+from nc_keras.experiments import datasets
+from nc_keras.experiments import studies
+from nc_keras.experiments.options.study import Study
+from nc_keras.experiments.studies import main
 from nc_keras.writers.json_lines import read_json_lines
-from recipes import datasets
-from recipes.low_rank import LowRank
-from recipes.sgd_noise import SGDNoise
-from recipes.studies import common
 from recipes.studies import low_rank
 from recipes.studies import sgd_noise
 from recipes.studies import weight_decay
-from recipes.study import Study
-from recipes.study import main
-from recipes.weight_decay import WeightDecay
+from recipes.studies.low_rank import LowRank
+from recipes.studies.sgd_noise import SGDNoise
+from recipes.studies.weight_decay import WeightDecay
 
 FEW = {"dataset": "digits", "per_class": 20, "progress": False}
 
@@ -122,7 +122,7 @@ def test_other_settings_are_refused(tmp_path):
 def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
     """It has its curves so far, and ends as if nothing had happened."""
     settings = {**FEW, "epochs": 4, "widths": (8,), "weight_decays": (0.1,)}
-    callbacks = common.nc_keras.callbacks
+    callbacks = studies.nc_keras.callbacks
     monkeypatch.setattr(
         callbacks,
         "Checkpoint",
@@ -164,6 +164,7 @@ def test_bad_settings_are_told(tmp_path, capsys, arguments, said):
         main(
             LowRank("low_rank", output=tmp_path),
             "A study.",
+            low_rank.run,
             [*arguments, "--progress", "False"],
         )
     assert said in str(error.value) + capsys.readouterr().err
@@ -171,7 +172,7 @@ def test_bad_settings_are_told(tmp_path, capsys, arguments, said):
 
 def test_unequal_classes_are_told():
     with pytest.raises(ValueError, match="--per-class 131"):
-        common.require_balanced(datasets.load("digits"))
+        studies.require_balanced(datasets.load("digits"))
 
 
 def test_numbers_of_a_study_are_checked():

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipes import bounds as recipe
-from recipes import datasets
-from recipes import study as command
+from nc_keras.experiments import datasets
+from nc_keras.experiments import studies
 from recipes.studies import bounds
-from recipes.studies import common
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
@@ -24,12 +22,12 @@ NAMES = ("convolutional", "positions", "dense", "spectral")
 
 @pytest.fixture(autouse=True)
 def not_for_the_other_tests(monkeypatch):
-    monkeypatch.setattr(common, "make_deterministic", lambda: None)
+    monkeypatch.setattr(studies, "make_deterministic", lambda: None)
 
 
 def run(folder, *options):
     arguments = [*QUICK.split(), str(folder), *options]
-    command.main(recipe.STUDY, recipe.__doc__, arguments)
+    studies.main(bounds.STUDY, "", bounds.run, arguments)
     return json.loads((folder / "results.json").read_text())
 
 
@@ -80,7 +78,7 @@ def test_results_figure_and_no_second_training(tmp_path, capsys):
 
 
 def test_images_are_scaled_and_convolutions_normalised():
-    study = recipe.Bounds("bounds", dataset="digits", depth=2)
+    study = bounds.Bounds("bounds", dataset="digits", depth=2)
     dataset = datasets.load("digits", study.data_dir)
     model = bounds.compiled_model(study, dataset, 4)
     found = bounds.compared(model, dataset).bounds
@@ -95,7 +93,7 @@ def test_images_are_scaled_and_convolutions_normalised():
 
 
 def test_a_bound_that_is_not_vacuous_is_named():
-    study = recipe.Bounds("bounds", dataset="digits", depth=2)
+    study = bounds.Bounds("bounds", dataset="digits", depth=2)
     dataset = datasets.load("digits", study.data_dir)
     model = bounds.compiled_model(study, dataset, 4)
     network = {"name": "conv-2-4", "start": bounds.compared(model, dataset)}

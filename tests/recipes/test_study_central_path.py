@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nc_keras.experiments import datasets
+from nc_keras.experiments import studies
 from nc_keras.theory.central_path import predicted_snr
-from recipes import central_path as recipe
-from recipes import datasets
-from recipes import study as command
 from recipes.studies import central_path
-from recipes.studies import common
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
@@ -25,12 +23,12 @@ QUICK += "--batch-size 50 --drops 0.5 --progress False --output"
 
 @pytest.fixture(autouse=True)
 def not_for_the_other_tests(monkeypatch):
-    monkeypatch.setattr(common, "make_deterministic", lambda: None)
+    monkeypatch.setattr(studies, "make_deterministic", lambda: None)
 
 
 def run(folder, *options):
     arguments = [*QUICK.split(), str(folder), *options]
-    command.main(recipe.STUDY, recipe.__doc__, arguments)
+    studies.main(central_path.STUDY, "", central_path.run, arguments)
     return json.loads((folder / "results.json").read_text())
 
 
@@ -43,7 +41,7 @@ def test_results_figure_and_no_second_training(tmp_path, capsys):
         parts = [row[f"mse_{name}"] for name in ("nc1", "nc23", "perp")]
         assert row["loss"] == pytest.approx(sum(parts)) and min(parts) > 0
     assert record["epochs"] == [0, 1, 2, 3, 4]
-    # 20 steps an epoch at the rates 0.1, 0.1, 0.01, 0.01.
+    # 20 steps per epoch at the rates 0.1, 0.1, 0.01, 0.01.
     np.testing.assert_allclose(record["times"], [0, 2, 4, 4.2, 4.4], rtol=1e-6)
     values = np.array(record["snr"])
     assert values.shape == (5, 9) and (np.diff(values) <= 0).all()
@@ -78,8 +76,8 @@ def test_other_settings_are_refused(tmp_path):
 
 
 def test_settings():
-    assert recipe.STUDY.layers == (512, 512, 128)
-    conv_net = dataclasses.replace(recipe.STUDY, network="conv_net")
+    assert central_path.STUDY.layers == (512, 512, 128)
+    conv_net = dataclasses.replace(central_path.STUDY, network="conv_net")
     assert conv_net.layers == (32, 64, 128)
     assert dataclasses.replace(conv_net, widths=(8,)).layers == (8,)
     images = datasets.digits()

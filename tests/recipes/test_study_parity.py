@@ -4,9 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from recipes import parity as recipe
-from recipes import study as command
-from recipes.studies import common
+from nc_keras.experiments import studies
 from recipes.studies import parity
 
 pytestmark = pytest.mark.skipif(
@@ -36,8 +34,10 @@ def test_both_agree_on_real_digits(digits, rng):
 
 
 def test_the_study_on_digits(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(common, "make_deterministic", lambda: None)
+    monkeypatch.setattr(studies, "make_deterministic", lambda: None)
     options = "--dataset digits --per-class 50 --epochs 2 --widths 24 16 "
     options += "--batch-size 50 --progress False --output"
-    command.main(recipe.STUDY, "", [*options.split(), str(tmp_path)])
+    studies.main(
+        parity.STUDY, "", parity.run, [*options.split(), str(tmp_path)]
+    )
     assert "Sw_invSb" in capsys.readouterr().out

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipes import study as command
-from recipes import unconstrained_features as recipe
+from nc_keras.experiments import studies
 from recipes.studies import unconstrained_features as study
 
 pytestmark = pytest.mark.skipif(
@@ -22,7 +21,7 @@ QUICK += "--learning-rate 0.3 --progress False --output"
 
 def run(folder, *options):
     arguments = [*QUICK.split(), str(folder), *options]
-    command.main(recipe.STUDY, recipe.__doc__, arguments)
+    studies.main(study.STUDY, "", study.run, arguments)
     return json.loads((folder / "results.json").read_text())
 
 

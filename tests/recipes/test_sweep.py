@@ -14,15 +14,16 @@ import pytest
 import tyro
 from PIL import Image
 
-from recipes import rates
-from recipes.cluster import Cluster
-from recipes.datasets import load
+from nc_keras.experiments.datasets import load
+from nc_keras.experiments.options.cluster import Cluster
+from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.trials import rates
+from nc_keras.experiments.trials import sweep_report
+from nc_keras.experiments.trials.pool import run_trials
+from nc_keras.experiments.trials.trial import Trial
 from recipes.digits import SETTINGS
-from recipes.settings import Settings
 from recipes.sweep import Sweep
 from recipes.sweep import best_command
-from recipes.trials import Trial
-from recipes.trials import run_trials
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--epochs", "2", "--widths", "4", "8", "--measurements", "2"]
@@ -96,7 +97,7 @@ def test_equal_test_errors_are_told_apart(tmp_path):
     write(tmp_path, 0.04, [0.9], train=1.0, loss_at_end=0.2)
     assert chosen(tmp_path) == [("linear", 0.03)]
     points = rates.points(SETTINGS, tmp_path, [], {})
-    assert "3 other rates have too" in rates._sentence(points[2], points)
+    assert "3 other rates have too" in sweep_report._sentence(points[2], points)
 
 
 def test_what_came_to_no_good_end_is_left_out(tmp_path):
@@ -153,7 +154,7 @@ def test_table_plot_and_record_of_several_heads(tmp_path, capsys):
     points = rates.points(SETTINGS, tmp_path, [], {})
     best = rates.best_points(points)
     commands = {point.key: f"command of {point.head}" for point in best}
-    rates.report(tmp_path, SETTINGS, points, commands, interrupted=True)
+    sweep_report.report(tmp_path, SETTINGS, points, commands, interrupted=True)
     printed = capsys.readouterr().out
     assert "7.50 ± 0.71" in printed and "2 finished" in printed
     assert "the papers' rule" in printed and "goes on" in printed

@@ -9,11 +9,11 @@ from watched import every_state
 from watched import lines
 from watched import make_run
 
-from recipes.watching.page import render
-from recipes.watching.page import write_page
-from recipes.watching.states import Watch
-from tools import screenshot
+from nc_keras.experiments.watching.page import render
+from nc_keras.experiments.watching.page import write_page
+from nc_keras.experiments.watching.states import Watch
 
+screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 needs_browser = pytest.mark.skipif(
     screenshot.find_chromium() is None, reason="needs chromium"
 )

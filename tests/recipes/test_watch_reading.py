@@ -5,7 +5,7 @@ import pytest
 from watched import line
 from watched import lines
 
-from recipes.watching.reading import Metrics
+from nc_keras.experiments.watching.reading import Metrics
 
 
 def state_of(metrics):

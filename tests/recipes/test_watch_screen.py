@@ -7,9 +7,9 @@ from watched import every_state
 from watched import make_run
 from watched import shown
 
-from recipes.locks import hold
-from recipes.watching.states import Watch
-from recipes.watching.words import duration
+from nc_keras.experiments.locks import hold
+from nc_keras.experiments.watching.states import Watch
+from nc_keras.experiments.watching.words import duration
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from watched import make_run
 from watched import make_settings
 from watched import shown
 
-from recipes.locks import hold
-from recipes.watching.page import render
-from recipes.watching.states import Watch
-from recipes.watching.states import time_left
+from nc_keras.experiments.locks import hold
+from nc_keras.experiments.watching.page import render
+from nc_keras.experiments.watching.states import Watch
+from nc_keras.experiments.watching.states import time_left
 
 
 def test_every_state(tmp_path):

@@ -7,8 +7,8 @@ import os
 import records
 from rich.console import Console
 
-from recipes import locks
-from recipes.watching.screen import screen
+from nc_keras.experiments import locks
+from nc_keras.experiments.watching.screen import screen
 
 
 def line(epoch, seconds, head="linear"):

@@ -52,6 +52,7 @@ def test_equal_margins():
     assert np.isclose(loss_of(rho, mu * signs, signs, decay), share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.05])
 def test_training_follows_the_flow(problem, decay):
     model, x, y = problem
@@ -70,9 +71,9 @@ def test_training_follows_the_flow(problem, decay):
         kernels = nc_keras.weights.weights_of(trained)
         for one, predicted in zip(kernels, flow.kernels, strict=True):
             distance = np.linalg.norm(one.kernel - predicted)
-            assert distance < 10 / steps
-    assert abs(flow.rho[1] / flow.rho[0] - 1) > 0.01
-    assert errors[1] < 2e-3
+            assert distance < 1 / steps
+    assert errors[1] < 1e-3
+    assert abs(flow.rho[1] / flow.rho[0] - 1) > 10 * errors[1]
     # Euler's steps err in proportion to their length.
     assert 2.5 < errors[0] / errors[1] < 6
 
@@ -114,6 +115,7 @@ def test_directions_move_as_the_projected_gradient(problem):
     assert np.allclose(network.rate(state), expected, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_leaky_relu_and_single_output(rng):
     inputs = keras.Input((4,))
     x = keras.layers.Dense(6, use_bias=False)(inputs)
@@ -153,6 +155,7 @@ def test_what_is_no_dense_layer_is_named(problem):
         square_loss.flow(scaled, x, y, [0.0, 1.0])
 
 
+@pytest.mark.slow
 def test_stationarity_vanishes_where_training_converged(problem):
     """At a stationary point all norms are equal, and the relation holds."""
     model, x, y = problem
@@ -171,17 +174,10 @@ def test_stationarity_vanishes_where_training_converged(problem):
     before, _ = distance()
     descend(model, x, y, 1500)
     after, norms = distance()
-    assert after < 1e-4 < 1e-2 < before
-    assert np.ptp(norms) < 1e-2 * np.mean(norms)
-
-
-def test_normalized_margins():
-    g = [[3.0, 1.0, 2.0], [0.0, 4.0, 6.0]]
-    assert square_loss.normalized_margins(g, [0, 1], 2.0).tolist() == [0.5, -1]
-    hot = np.eye(3)[[0, 1]]
-    assert square_loss.normalized_margins(g, hot).tolist() == [1.0, -2.0]
-    signs = square_loss.normalized_margins([[2.0], [3.0]], [1, -1], 0.5)
-    assert signs.tolist() == [4.0, -6.0]
+    # Slow directions are on their way still: 500 to 3000 times as near.
+    assert after < before / 100
+    # Each of the 1500 steps rounds a norm by less than float32's 6e-8.
+    assert np.ptp(norms) < 1e-4 * np.mean(norms)
 
 
 def test_bad_input_is_refused(problem, rng):
@@ -192,10 +188,6 @@ def test_bad_input_is_refused(problem, rng):
         square_loss.rho_rate(1.0, f, targets, -1)
     with pytest.raises(ValueError, match="one shape"):
         square_loss.equilibrium_rho(f, targets[:3])
-    with pytest.raises(ValueError, match=r"\+1 and -1"):
-        square_loss.normalized_margins(f[:, :1], [0, 1, 0, 1])
-    with pytest.raises(ValueError, match="rho=0"):
-        square_loss.normalized_margins(f, [0, 1, 0, 1], 0)
     with pytest.raises(ValueError, match="decay=-0.1"):
         square_loss.flow(model, x, y, [0.0, 1.0], -0.1)
     with pytest.raises(ValueError, match="one label for each example"):

@@ -58,6 +58,7 @@ def trained(loss, bias_decay, steps=2000):
     return model, x, y
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
     reason="only TensorFlow makes many steps at once",

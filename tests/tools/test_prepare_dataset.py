@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes import datasets
+from nc_keras.experiments import datasets
 from tools import prepare_dataset
 
 ROOT = Path(__file__).resolve().parents[2]

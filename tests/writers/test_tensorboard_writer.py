@@ -1,18 +1,11 @@
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.plugin_event_accumulator import (
-    EventAccumulator,
-)
 from tensorboard.util import tensor_util
 
 from nc_keras.writers import TensorBoardWriter
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.files import writable_directory
-
-
-def read(run_dir):
-    events = EventAccumulator(str(run_dir), size_guidance={"tensors": 0})
-    return events.Reload()
+from tests.helpers import events_of
 
 
 def test_everything_is_on_disk_before_close(tmp_path):
@@ -20,7 +13,7 @@ def test_everything_is_on_disk_before_close(tmp_path):
     writer.scalars(1, {"a": 0.5, "b": float("nan")})
     writer.histogram(1, "h", np.array([1.0, 2.0, 2.0]))
     writer.image(1, "i", np.zeros((4, 6, 3), "uint8"))
-    events = read(tmp_path)
+    events = events_of(tmp_path)
     assert set(events.Tags()["tensors"]) == {"a", "b", "h", "i"}
     [scalar] = events.Tensors("a")
     assert scalar.step == 1
@@ -35,7 +28,7 @@ def test_more_points_than_tensorboard_keeps_by_default(tmp_path):
     for step in range(1, 351):
         writer.scalars(step, {"a": step})
     writer.close()
-    assert len(read(tmp_path).Tensors("a")) == 350
+    assert len(events_of(tmp_path).Tensors("a")) == 350
 
 
 def test_a_restart_takes_back_the_steps_from_there_on(tmp_path):
@@ -44,7 +37,7 @@ def test_a_restart_takes_back_the_steps_from_there_on(tmp_path):
         for step in range(first, last + 1):
             writer.scalars(step, {"a": value})
         writer.close()
-    events = read(tmp_path).Tensors("a")
+    events = events_of(tmp_path).Tensors("a")
     assert [event.step for event in events] == [1, 2, 3]
     values = [tensor_util.make_ndarray(e.tensor_proto) for e in events]
     assert values == [0.0, 2.0, 2.0]
@@ -55,7 +48,7 @@ def test_files_of_many_restarts_in_a_second_are_read_in_order(tmp_path):
         writer = TensorBoardWriter(tmp_path, first_step=step)
         writer.scalars(step, {"a": 1.0})
         writer.close()
-    events = read(tmp_path).Tensors("a")
+    events = events_of(tmp_path).Tensors("a")
     assert [event.step for event in events] == list(range(1, 13))
 
 

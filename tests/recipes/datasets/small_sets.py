@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import small_archives
 
-from recipes import datasets
+from nc_keras.experiments import datasets
 from tools import prepare_dataset
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -42,7 +42,7 @@ def change_source(monkeypatch, name, **changes):
 
 
 def expect(monkeypatch, name, train, test, **changes):
-    """Tells `recipes.datasets` how many images the small files have."""
+    """Tells `datasets` how many images the small files have."""
     counts = {"num_train": len(train[1]), "num_test": len(test[1])}
     change_source(monkeypatch, name, num_unused=0, **counts, **changes)
 

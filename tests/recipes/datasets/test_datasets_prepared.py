@@ -11,7 +11,7 @@ from small_sets import run_tool
 from small_sets import tfds
 from small_sets import write_small
 
-from recipes import datasets
+from nc_keras.experiments import datasets
 
 
 @pytest.mark.parametrize("name", WRITERS)

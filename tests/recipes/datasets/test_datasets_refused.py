@@ -13,7 +13,7 @@ from small_sets import run_tool
 from small_sets import write_small
 from small_sets import write_small_imagenet
 
-from recipes import datasets
+from nc_keras.experiments import datasets
 from tools import prepare_dataset
 
 

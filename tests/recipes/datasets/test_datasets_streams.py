@@ -17,9 +17,9 @@ import pytest
 from small_archives import encode
 
 import nc_keras
-from recipes import datasets
-from recipes.datasets.images import decode
-from recipes.datasets.order import Order
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets.images import decode
+from nc_keras.experiments.datasets.order import Order
 
 ROOT = Path(__file__).resolve().parents[3]
 BACKENDS = ("tensorflow", "jax")
@@ -232,7 +232,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutTensorFlow
 import warnings
 warnings.simplefilter("error", UserWarning)
 import dataclasses, keras
-from recipes import datasets
+from nc_keras.experiments import datasets
 source = datasets.SOURCES["imagenet2012"]
 datasets.SOURCES["imagenet2012"] = dataclasses.replace(
     source, num_train=18, num_test=10, num_classes=5
@@ -293,10 +293,10 @@ def test_batches_are_read_in_parallel(kind, monkeypatch):
     order, records = Order(np.arange(40)), SlowRecords()
     if kind == "jax":
         pytest.importorskip("grain")
-        from recipes.datasets.grain_batches import batches as make
+        from nc_keras.experiments.datasets.grain_batches import batches as make
     else:
         pytest.importorskip("tensorflow")
-        from recipes.datasets.tf_batches import batches as make
+        from nc_keras.experiments.datasets.tf_batches import batches as make
 
     _, labels = joined(make(records, order, 2, (224, 224, 3)))
     assert labels.tolist() == list(range(40))
@@ -334,7 +334,9 @@ def test_labels_are_read_once(imagenet, monkeypatch):
 
     path = imagenet.data_dir / "imagenet2012.npz"
     assert path.stat().st_size < 2000
-    monkeypatch.setattr("recipes.datasets.loading.read_prepared", read_again)
+    monkeypatch.setattr(
+        "nc_keras.experiments.datasets.loading.read_prepared", read_again
+    )
     datasets.load("imagenet2012", imagenet.data_dir)
 
 

@@ -1,7 +1,7 @@
 import dataclasses
 import json
 
-from recipes import run as recipe
+from nc_keras.experiments.command import comparison as recipe
 from recipes.imagenet2012 import SETTINGS
 
 
@@ -9,7 +9,7 @@ def test_the_recipe_of_imagenet_on_a_few_images(
     imagenet, tmp_path, monkeypatch, capsys
 ):
     # It would hold for all the tests that follow.
-    monkeypatch.setattr(recipe.training, "make_deterministic", lambda: None)
+    monkeypatch.setattr(recipe.one_run, "make_deterministic", lambda: None)
     settings = dataclasses.replace(
         SETTINGS,
         network="resnet18",

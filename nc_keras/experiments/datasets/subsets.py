@@ -1,0 +1,101 @@
+"""Subsets with the same number of training images in every class."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeVar
+
+import numpy as np
+
+from nc_keras.experiments.datasets.arrays import Dataset
+from nc_keras.experiments.datasets.sources import BALANCED
+from nc_keras.experiments.datasets.streams import ImageStream
+
+AnyDataset = TypeVar("AnyDataset", Dataset, ImageStream)
+
+
+def take(dataset: AnyDataset, per_class: int, seed: int = 0) -> AnyDataset:
+    """Takes the same number of training images from every class, at random.
+
+    With one seed the subsets are nested: `take(d, 10)` is part of
+    `take(d, 100)`. Images stay in the order of `dataset`; the test images
+    are all kept.
+
+    Args:
+        dataset: The dataset to take from.
+        per_class: Number of training images of each class.
+        seed: Chooses the images; the same seed gives the same images.
+
+    Returns:
+        A dataset with `num_classes * per_class` training images.
+
+    Raises:
+        ValueError: If `per_class` is below 1 or a class has fewer images.
+    """
+    available = np.bincount(dataset.y_train, minlength=dataset.num_classes)
+    if not 1 <= per_class <= available.min():
+        raise ValueError(
+            "per_class must be between 1 and the size of the smallest class, "
+            f"{available.min()} images of class {available.argmin()} in "
+            f"'{dataset.name}'. Received: per_class={per_class}."
+        )
+    rng = np.random.default_rng(seed)
+    # Stable, so that each class keeps its images in order.
+    by_class = np.argsort(dataset.y_train, kind="stable")
+    classes = np.split(by_class, np.cumsum(available)[:-1])
+    chosen = [rng.permutation(images)[:per_class] for images in classes]
+    return dataset.select(np.sort(np.concatenate(chosen)))
+
+
+def balance(dataset: AnyDataset) -> AnyDataset:
+    """Balances the training set as Papyan, Han and Donoho (2020) did.
+
+    The paper says how many images per class, not which; here `take` chooses
+    them with seed 0, so that every run has the same.
+
+    Args:
+        dataset: The full dataset.
+
+    Returns:
+        A dataset with `BALANCED[dataset.name]` training images per class, or
+        `dataset` itself if the paper left it as it is.
+
+    Raises:
+        ValueError: If a class has fewer images, as in a subset.
+    """
+    if dataset.name not in BALANCED:
+        return dataset
+    return take(dataset, BALANCED[dataset.name])
+
+
+def take_test(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
+    """Takes some of the test images, at random, to test faster.
+
+    Args:
+        dataset: The dataset to take from, in memory.
+        count: Number of test images.
+        seed: Chooses the images; the same seed gives the same images.
+
+    Returns:
+        A dataset with `count` test images, in their order, and all training
+        images.
+
+    Raises:
+        ValueError: If `count` is below 1 or there are fewer, or if the images
+            are streamed.
+    """
+    if isinstance(dataset, ImageStream):
+        raise ValueError(
+            f"The test images of '{dataset.name}' are streamed, all of them. "
+            f"Received: count={count}."
+        )
+    if not 1 <= count <= dataset.num_test:
+        raise ValueError(
+            f"There are {dataset.num_test:,} test images in "
+            f"'{dataset.name}'. Received: count={count}."
+        )
+    order = np.random.default_rng(seed).permutation(dataset.num_test)
+    chosen = np.sort(order[:count])
+    return dataclasses.replace(
+        dataset, x_test=dataset.x_test[chosen], y_test=dataset.y_test[chosen]
+    )

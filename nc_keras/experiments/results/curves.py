@@ -1,0 +1,70 @@
+"""The mean over the seeds of a quantity, and its range, along a training."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from collections.abc import Iterator
+
+from nc_keras.experiments.results.summary import Group
+from nc_keras.experiments.results.summary import robustness
+
+_MOST_POINTS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Mean, smallest and largest value over the seeds at each epoch."""
+
+    epochs: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+def curve(
+    group: Group, key: str, transform: Callable[[float], float] = float
+) -> Curve | None:
+    """The mean over the seeds, at the epochs that every seed has.
+
+    Args:
+        group: The runs of one loss and one head.
+        key: String, the key in the measured rows, or "deepfool".
+        transform: Function of a value.
+
+    Returns:
+        The curve, of at most 60 epochs, or `None` if no epoch has a finite
+        value of every seed that has any.
+    """
+    series = [dict(_series(run, key)) for run in group.runs]
+    series = [values for values in series if values]
+    if not series:
+        return None
+    epochs = _thin(sorted(set.intersection(*map(set, series))))
+    if not epochs:
+        return None
+    values = [[transform(s[epoch]) for s in series] for epoch in epochs]
+    return Curve(
+        epochs,
+        [math.fsum(v) / len(v) for v in values],
+        [min(v) for v in values],
+        [max(v) for v in values],
+    )
+
+
+def _series(run, key) -> Iterator[tuple[int, float]]:
+    rows = robustness(run) if key == "deepfool" else run.get("measured") or []
+    for row in rows:
+        value = row.get(key)
+        if value is not None and math.isfinite(value):
+            yield row["epoch"], value
+
+
+def _thin(epochs):
+    """At most so many epochs, evenly spaced on the logarithmic axis."""
+    if len(epochs) <= _MOST_POINTS:
+        return epochs
+    first, last = epochs[0], epochs[-1]
+    steps = _MOST_POINTS - 1
+    wanted = [first * (last / first) ** (i / steps) for i in range(steps + 1)]
+    nearest = {min(epochs, key=lambda e, w=w: abs(e - w)) for w in wanted}
+    return sorted(nearest)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+_STACKED = 1024  # rows with which one product serves all
+
+
+class Rules:
+    """What is asked of each example: products with rows, and decisions.
+
+    Args:
+        kernel: Array of shape `(C, D)` or `None`.
+        bias: Array of shape `(C,)`, or zero.
+        means: Array of shape `(C, D)`, the class means among which the
+            nearest is sought, or `None`. Rows of NaN are classes without any.
+        directions: Array of shape `(r, D)` or `None`, along which examples
+            are wanted.
+    """
+
+    def __init__(
+        self,
+        kernel: np.ndarray | None = None,
+        bias: np.ndarray | float = 0.0,
+        means: np.ndarray | None = None,
+        directions: np.ndarray | None = None,
+    ):
+        self.bias = bias
+        rows = {"kernel": kernel, "directions": directions}
+        if means is not None:
+            self.present = np.flatnonzero(np.isfinite(means).all(axis=1))
+            # Centred first: a common offset would swamp the distances.
+            center = means[self.present].mean(axis=0)
+            means = means[self.present] - center
+            self.half_squares = np.sum(means * (means / 2 + center), axis=1)
+            rows["means"] = means
+        self._rows = {k: v for k, v in rows.items() if v is not None}
+        self._stacked, start = None, 0
+        if sum(map(len, self._rows.values())) <= _STACKED:
+            self._parts = {}
+            for name, some in self._rows.items():
+                self._parts[name] = slice(start, start + len(some))
+                start += len(some)
+            if self._rows:
+                self._stacked = np.concatenate(list(self._rows.values())).T
+
+    def products(self, features: np.ndarray) -> dict[str, np.ndarray]:
+        """Products with all rows at once, if there are few of them."""
+        if self._stacked is None:
+            return {}
+        together = features @ self._stacked
+        return {name: together[:, part] for name, part in self._parts.items()}
+
+    def product(self, features: np.ndarray, name: str) -> np.ndarray:
+        """Products with the rows of one name."""
+        if name not in self._rows:
+            raise ValueError(
+                f"A metric over examples asked for their {name}, and did not "
+                f"say so: register it with `@metric(tag, {name!r}, ...)`. "
+                f"Received: {', '.join(self._rows) or 'nothing'}."
+            )
+        return features @ self._rows[name].T
+
+
+class Examples:
+    """A block of examples, and what head and class means make of them.
+
+    Args:
+        features: Array of shape `(n, D)`, float64.
+        labels: Array of shape `(n,)`, int64.
+        rules: The `Rules`.
+    """
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, rules: Rules):
+        self.features = features
+        self.labels = labels
+        self._rules = rules
+
+    @cached_property
+    def decisions(self) -> np.ndarray:
+        """`argmax_c w_c h + b_c` of each example, shape `(n,)`."""
+        return np.argmax(self._product("kernel") + self._rules.bias, axis=1)
+
+    @cached_property
+    def nearest_means(self) -> np.ndarray:
+        """`argmin_c ||h - mu_c||` of each example, shape `(n,)`.
+
+        The means are those of the training set where that is known.
+        """
+        products = self._product("means") - self._rules.half_squares
+        return self._rules.present[np.argmax(products, axis=1)]
+
+    @property
+    def along(self) -> np.ndarray:
+        """`v h` along the principal directions, shape `(n, r)`."""
+        return self._product("directions")
+
+    @cached_property
+    def _products(self):
+        return self._rules.products(self.features)
+
+    def _product(self, name):
+        if name in self._products:
+            return self._products[name]
+        return self._rules.product(self.features, name)
+
+
+def blocks(
+    features: np.ndarray, num_classes: int = 1, cast: bool = True
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields slices of rows and their features as float64.
+
+    A block is small enough for the caches of a processor, and one row a
+    class of it for the memory.
+
+    Args:
+        features: Array of shape `(N, D)`.
+        num_classes: Integer.
+        cast: Boolean, whether float32 becomes float64 too.
+    """
+    dtype = "float64"
+    if not cast and features.dtype == "float32":
+        dtype = "float32"
+    rows = min(4096, 2**18 // features.shape[1], 2**22 // num_classes)
+    rows = max(rows, 16)
+    for start in range(0, len(features), rows):
+        part = slice(start, start + rows)
+        yield part, np.asarray(features[part], dtype)
+
+
+class Reduction:
+    """Reduces the values of examples, block by block, to a metric's value.
+
+    Args:
+        metric: A `Metric` over examples.
+        num_classes: Integer, the number of classes.
+    """
+
+    def __init__(self, metric: Any, num_classes: int):
+        self._metric = metric
+        self._sums = np.zeros(num_classes)
+        self._counts = np.zeros(num_classes, "int64")
+
+    def update(self, examples: Examples) -> None:
+        """Adds a block of examples."""
+        values = self._metric.function(examples)
+        size = len(self._sums)
+        self._sums += np.bincount(examples.labels, values, size)
+        self._counts += np.bincount(examples.labels, minlength=size)
+
+    def merge(self, gather: Callable) -> None:
+        """Adds the examples of other processes."""
+        self._sums = np.sum(gather(self._sums), axis=0)
+        self._counts = np.sum(gather(self._counts), axis=0)
+
+    def result(self) -> Any:
+        """The mean over the examples, or over those of each class."""
+        if self._metric.reduce == "classes":
+            present = self._counts > 0
+            return self._sums[present] / self._counts[present]
+        return self._sums.sum() / self._counts.sum()
