@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -12,6 +14,7 @@ def lines_to_paste():
     return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
 
 
+@pytest.mark.slow
 def test_the_lines_collapse(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -166,6 +166,7 @@ def test_a_wrong_row_is_not_compiled_away(name, row):
     assert np.isnan(trained(LOSSES[name](), labels)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("form", ["integer", "column", "one_hot"])
 def test_an_example_of_weight_zero_may_have_any_label(name, form):
