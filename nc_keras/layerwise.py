@@ -154,7 +154,7 @@ def layers_extractor(
     """Returns what computes the features of all layers in one forward pass.
 
     Args:
-        model: As in `layerwise`, and so are the others.
+        model: As in `layerwise`; so for the other arguments.
         layers: List of layers.
         head: Layer or name.
         pooling: String or `None`.

@@ -71,7 +71,7 @@ class Weights:
             weight-normalised layer is the one it computes with.
 
     Args:
-        name: As above, and so are the others.
+        name: See the attributes; so for the other arguments.
 
     Example:
 

@@ -13,27 +13,11 @@ from nc_keras.experiments.options.protocol import NOTEBOOK
 from nc_keras.experiments.options.protocol import NOTES
 from nc_keras.experiments.options.protocol import Published
 from nc_keras.experiments.options.protocol import Status
-from recipes import cifar10
-from recipes import cifar100
-from recipes import fashion_mnist
-from recipes import imagenet2012
-from recipes import mnist
-from recipes import stl10
-from recipes import svhn_cropped
+from recipes.compare import RECIPES
 
 PROTOCOLS = tuple(
-    recipe.PROTOCOL
-    for recipe in (
-        mnist,
-        fashion_mnist,
-        cifar10,
-        cifar100,
-        svhn_cropped,
-        stl10,
-        imagenet2012,
-    )
+    recipe.protocol for recipe in RECIPES.values() if recipe.protocol_epochs
 )
-
 # What all datasets share, with how we know it.
 SHARED = (
     ("SGD, momentum 0.9", Status.PUBLISHED, NOTEBOOK),

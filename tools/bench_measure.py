@@ -25,7 +25,6 @@ import dataclasses
 import gc
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -42,7 +41,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from nc_keras.experiments.console.quiet import silenced  # noqa: E402
+from nc_keras.experiments.results.record import machine  # noqa: E402
 
 Part = Literal["forward", "running", "classes"]
 IMAGES = {"conv_net": 60_000, "mlp": 60_000, "resnet18": 1_000}
@@ -111,24 +110,6 @@ def main() -> None:
         record[part] = globals()[f"time_{part}"](options)
         if options.output:
             options.output.write_text(json.dumps(record, indent=1))
-
-
-def machine() -> dict:
-    """Returns what the figures depend on."""
-    with silenced(2):
-        import keras
-    model = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "backend": keras.backend.backend(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "keras": keras.__version__,
-    }
 
 
 def time_forward(options: Options) -> list[dict]:

@@ -38,7 +38,7 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from nc_keras.experiments.console.quiet import silenced  # noqa: E402
-from tools.bench_measure import machine  # noqa: E402
+from nc_keras.experiments.results.record import machine  # noqa: E402
 
 IMAGES = {"mlp": 12_800, "conv_net": 6_400, "resnet18": 512}
 WIDTHS = {"mlp": (512, 512, 512), "conv_net": (32, 64, 128)}

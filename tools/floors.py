@@ -3,9 +3,9 @@
     python -m tools.floors           writes the picture
     python -m tools.floors --check   exits with 1 if it is not that of today
 
-A room is a package or module of `nc_keras`, of `nc_keras.experiments`, or
-`recipes`. It stands above every room that it imports; where two import each
-other there is no such picture, and the tool says so.
+A room is a package or module of `nc_keras` or `nc_keras.experiments`, or
+`recipes`, or `tools`. It stands above every room that it imports. Rooms that
+import each other have no such picture: the tool then names them.
 """
 
 import ast
@@ -16,7 +16,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "architecture.svg"
-_PACKAGES = ("nc_keras", "recipes")
+_PACKAGES = ("nc_keras", "recipes", "tools")
 _WIDTH, _HEIGHT, _GAP, _LEFT = 130, 34, 8, 16
 _PER_ROW = 6
 
@@ -38,8 +38,8 @@ def imports() -> dict[str, set[str]]:
 def room(module: str) -> str:
     """Returns the room of a module, such as `nc_keras.metrics`."""
     parts = module.split(".")
-    if parts[0] == "recipes":
-        return "recipes"
+    if parts[0] != "nc_keras":
+        return parts[0]
     depth = 3 if parts[:2] == ["nc_keras", "experiments"] else 2
     return ".".join(parts[:depth])
 
@@ -87,7 +87,7 @@ def picture(levels: list[list[str]]) -> str:
         for column, name in enumerate(rooms):
             left = _LEFT + 24 + column * (_WIDTH + _GAP)
             color = "#e8f0fe" if name.startswith("nc_keras.exp") else "#f1f3f4"
-            color = "#fef7e0" if name == "recipes" else color
+            color = "#fef7e0" if name in ("recipes", "tools") else color
             short = html.escape(name.removeprefix("nc_keras."))
             lines += [
                 f'<rect x="{left}" y="{top}" width="{_WIDTH}" '

@@ -65,7 +65,7 @@ class NCTensorBoard(NeuralCollapse):
         missing: As in `NeuralCollapse`.
         threshold: As in `TerminalPhase`.
         stop_after: As in `TerminalPhase`.
-        images_every: Integer, at least so many epochs lie between two images
+        images_every: Integer, the least number of epochs between two images
             or histograms; the last measurement has them too. Defaults to
             `10`.
         hparams: Dictionary of settings (numbers, strings, booleans) to show

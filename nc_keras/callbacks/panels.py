@@ -68,7 +68,7 @@ def cosine_image(rows: np.ndarray, size: int = 320) -> np.ndarray:
     Returns:
         A uint8 array of shape `(pixels, pixels, 3)`, at least one pixel a
         pair. Red cosines are above `-1 / (C - 1)`, blue ones below, and grey
-        ones not defined. Of more than 512 classes so many are drawn, evenly
+        ones not defined. Of more than 512 classes 512 are drawn, evenly
         spread.
     """
     simplex = -1 / (len(rows) - 1)

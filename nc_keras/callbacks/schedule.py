@@ -69,7 +69,7 @@ def log_spaced_epochs(epochs: int, count: int = 50) -> list[int]:
 def measured_epochs(
     schedule: int | str | Iterable[int], epochs: int
 ) -> frozenset[int]:
-    """Resolves a schedule for a training of so many epochs.
+    """Returns the epochs of a training that a schedule measures.
 
     Args:
         schedule: An integer `k` for the first, the last and every k-th

@@ -34,7 +34,7 @@ class TerminalPhase(keras.callbacks.Callback):
             inference mode, if there is one in the first epoch, and else the
             compiled metric, the running mean that Keras logs. Epochs that
             are not measured are not judged.
-        stop_after: Integer or `None`, stops training so many epochs into the
+        stop_after: Integer or `None`, stops training this many epochs into the
             terminal phase.
 
     Attributes:

@@ -59,7 +59,7 @@ def batches_of(
 
     Args:
         model: The `keras.Model`.
-        x: As in `nc_keras.FeatureExtractor`, and so are the others.
+        x: As in `nc_keras.FeatureExtractor`; so for the other arguments.
         y: Labels.
         batch_size: Integer.
         mask: Array.
@@ -232,8 +232,8 @@ def refuse_endless(dataset: Any) -> None:
             is_endless = len(dataset) > _MOST_BATCHES
     if is_endless:
         raise ValueError(
-            "A dataset to measure must have an end. Take so many batches as "
-            "are to be measured, `dataset.take(100)` of tf.data, or "
+            "A dataset to measure must have an end. Take the "
+            "batches to measure, `dataset.take(100)` of tf.data, or "
             "`itertools.islice(batches, 100)` of an iterator, or leave out "
             "`repeat()`. "
             f"Received: an endless {type(dataset).__name__}."

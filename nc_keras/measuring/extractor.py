@@ -184,7 +184,7 @@ class FeatureExtractor:
         A batch of which nothing is left is not yielded.
 
         Args:
-            x: As in `__call__`, and so are all the others.
+            x: As in `__call__`; so for the other arguments.
             y: Labels.
             batch_size: Integer.
             mask: Array.
@@ -220,7 +220,7 @@ class FeatureExtractor:
         """Yields the features of each layer, and labels, in one forward pass.
 
         Args:
-            x: As in `__call__`, and so are all the others.
+            x: As in `__call__`; so for the other arguments.
             y: Labels.
             batch_size: Integer.
             mask: Array.
@@ -397,7 +397,7 @@ def extractor_of(
     Args:
         model: A built `keras.Model`, or a `FeatureExtractor`, which is then
             compiled once for several measurements.
-        head: As in `FeatureExtractor`, and so are the others.
+        head: As in `FeatureExtractor`; so for the other arguments.
         features: Layer, function or list.
         pooling: String or `None`.
 

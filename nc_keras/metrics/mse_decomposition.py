@@ -35,7 +35,7 @@ class MSEDecomposition:
         bias: Array of shape `(C,)`, its bias; zero where the head has none.
 
     Args:
-        total: As above, and so are all the others.
+        total: See the attributes; so for the other arguments.
 
     Example:
 

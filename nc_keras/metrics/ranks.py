@@ -19,7 +19,7 @@ class Ranks:
         effective: Float, `exp(-sum p_i log p_i)` with `p_i = s_i / sum s`.
 
     Args:
-        numerical: As above, and so are the others.
+        numerical: See the attributes; so for the other arguments.
 
     Example:
 

@@ -93,7 +93,7 @@ def image_input(
         feature_dim: Integer or `None`, checked here for all networks.
 
     Raises:
-        ValueError: If the image is no image or is gone after so many halvings,
+        ValueError: If the image is no image or is gone after all the halvings,
             if `stem` is unknown, if `feature_dim` is below 1, or if Keras is
             set to channels first.
     """

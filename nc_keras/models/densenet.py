@@ -53,7 +53,7 @@ def DenseNet(
         head: `"linear"`, `"etf"`, `"etf_canonical"`, `"weight_norm"` or a
             layer. Defaults to `"linear"`.
         feature_dim: Integer or `None`. If given, a 1x1 convolution before the
-            last BatchNorm makes so many features of all those that the
+            last BatchNorm makes this many features of all those that the
             network has gathered. `num_classes` carries the d = C variant of
             Zhu et al., who had no DenseNet, over to this one.
         name: The name of the model. Defaults to `densenet_<depth>`.

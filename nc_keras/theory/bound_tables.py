@@ -30,7 +30,7 @@ class Bound:
         notes: Tuple of strings, what to know beside the numbers.
 
     Args:
-        name: As above, and so are the others.
+        name: See the attributes; so for the other arguments.
 
     Example:
 

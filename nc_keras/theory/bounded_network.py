@@ -49,7 +49,7 @@ class Inputs:
         total: Float, `sum_i ||x_i||^2`.
 
     Args:
-        examples: As above, and so are the others.
+        examples: See the attributes; so for the other arguments.
 
     Example:
 

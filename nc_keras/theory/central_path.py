@@ -37,7 +37,7 @@ class TimeFit:
         predicted: Array of shape `(T, r)`, the closed form.
 
     Args:
-        scale: As above, and so are all the others.
+        scale: See the attributes; so for the other arguments.
 
     Example:
 

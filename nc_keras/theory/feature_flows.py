@@ -26,7 +26,7 @@ class GradientFlow:
         loss: Array of shape `(T,)`, that of the least-squares head.
 
     Args:
-        times: As above, and so are all the others.
+        times: See the attributes; so for the other arguments.
 
     Example:
 

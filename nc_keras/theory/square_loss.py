@@ -175,7 +175,7 @@ class SquareLossFlow:
             `(inputs, outputs)`.
 
     Args:
-        times: As above, and so are the others.
+        times: See the attributes; so for the other arguments.
 
     Example:
 

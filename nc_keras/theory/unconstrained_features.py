@@ -38,7 +38,7 @@ class Minimizer:
             (else, they lie between one and an orthogonal frame).
 
     Args:
-        num_classes: As above, and so are all the others.
+        num_classes: See the attributes; so for the other arguments.
 
     Example:
 

@@ -11,7 +11,7 @@ class Cluster:
     Defaults to this machine alone."""
 
     cpus_per_trial: int = 1
-    """CPU cores of a trial, which has so many threads."""
+    """CPU cores of a trial, and its number of threads."""
 
     gpus_per_trial: float | None = None
     """The share of a GPU that a trial takes, in (0, 1]. Defaults to a whole

@@ -8,6 +8,7 @@ from typing import Literal
 
 import tyro
 
+from nc_keras.callbacks.schedule import log_spaced_epochs
 from nc_keras.experiments.options.own import REFERENCES
 from nc_keras.experiments.options.own import Own
 from nc_keras.experiments.options.own import by_tag
@@ -145,10 +146,10 @@ class Settings:
     """Test images to measure the robustness of, 100 in the papers; 0: none."""
 
     per_class: int | None = None
-    """Train on so many images per class instead of all of them."""
+    """Training images per class. Defaults to all."""
 
     test_images: int | None = None
-    """Test on so many images instead of all of them."""
+    """Test images. Defaults to all."""
 
     threshold: float = 0.999
     """The training accuracy at which the terminal phase begins."""
@@ -178,7 +179,7 @@ class Settings:
 
     steps_per_execution: int = 1
     """Steps that TensorFlow or JAX makes at a time, for small networks on a
-    GPU; a loss that is not finite is then located to so many steps."""
+    GPU; a loss that is not finite is then located to this many steps."""
 
     devices: int = 1
     """Devices that share each batch; of several processes, always all."""
@@ -349,8 +350,6 @@ class Settings:
     @property
     def measured_epochs(self) -> list[int]:
         """The epochs, counted from 1, at which collapse is measured."""
-        from nc_keras.callbacks.schedule import log_spaced_epochs
-
         return log_spaced_epochs(self.epochs, self.measurements)
 
     def settled(self, default: "Settings") -> "Settings":

@@ -24,10 +24,10 @@ class Study:
     """The data set: digits, or one that tools/prepare_dataset.py made."""
 
     per_class: int | None = None
-    """Train on so many images per class instead of all of them."""
+    """Training images per class. Defaults to all."""
 
     test_images: int | None = None
-    """Test on so many images instead of all of them."""
+    """Test images. Defaults to all."""
 
     seed: int = 0
     """Seeds the initial weights and the order of the images."""

@@ -60,7 +60,7 @@ def _series(run, key) -> Iterator[tuple[int, float]]:
 
 
 def _thin(epochs):
-    """At most so many epochs, evenly spaced on the logarithmic axis."""
+    """Returns at most 60 of the epochs, evenly spaced in the logarithm."""
     if len(epochs) <= _MOST_POINTS:
         return epochs
     first, last = epochs[0], epochs[-1]
