@@ -21,6 +21,7 @@ from nc_keras.experiments.console.consoles import console
 from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.quiet import silenced
 from nc_keras.experiments.datasets.order import Order
+from nc_keras.experiments.datasets.subsets import part_of
 from nc_keras.experiments.options.study import Study
 from nc_keras.experiments.options.study import parse
 from nc_keras.experiments.results.identity import require_same
@@ -65,11 +66,7 @@ def load(study: Study) -> datasets.Dataset:
     """Loads the images of a study, uint8, or a balanced part of them."""
     writable_directory(study.folder)
     dataset = datasets.load(study.dataset, study.data_dir)
-    if study.per_class is not None:
-        dataset = datasets.take(dataset, study.per_class)
-    if study.test_images is not None:
-        dataset = datasets.take_test(dataset, study.test_images)
-    return dataset
+    return part_of(dataset, study.per_class, study.test_images)
 
 
 def require_balanced(dataset: datasets.Dataset) -> None:

@@ -18,8 +18,7 @@ from nc_keras.experiments.datasets.source_batches import SourceStream
 from nc_keras.experiments.datasets.sources import SOURCES
 from nc_keras.experiments.datasets.sources import unknown
 from nc_keras.experiments.datasets.streams import ImageStream
-from nc_keras.experiments.datasets.subsets import take
-from nc_keras.experiments.datasets.subsets import take_test
+from nc_keras.experiments.datasets.subsets import part_of
 from nc_keras.experiments.options.settings import Settings
 
 
@@ -158,10 +157,7 @@ def prepare(settings: Settings) -> Dataset | ImageStream | SourceStream:
                 "source. Leave --per-class and --test-images out."
             )
         return dataset
-    if settings.per_class is not None:
-        dataset = take(dataset, settings.per_class)
-    if settings.test_images is not None:
-        dataset = take_test(dataset, settings.test_images)
+    dataset = part_of(dataset, settings.per_class, settings.test_images)
     if settings.batch_size > dataset.num_train:
         raise ValueError(
             f"There are {dataset.num_train:,} training images. Choose a "

@@ -14,6 +14,23 @@ from nc_keras.experiments.datasets.streams import ImageStream
 AnyDataset = TypeVar("AnyDataset", Dataset, ImageStream)
 
 
+def part_of(
+    dataset: AnyDataset, per_class: int | None, test_images: int | None
+) -> AnyDataset:
+    """Returns a balanced part of a dataset, or all of it.
+
+    Args:
+        dataset: The dataset.
+        per_class: Training images per class, or `None` for all.
+        test_images: Test images, or `None` for all.
+    """
+    if per_class is not None:
+        dataset = take(dataset, per_class)
+    if test_images is not None:
+        dataset = take_test(dataset, test_images)
+    return dataset
+
+
 def take(dataset: AnyDataset, per_class: int, seed: int = 0) -> AnyDataset:
     """Takes the same number of training images from every class, at random.
 
