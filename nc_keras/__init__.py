@@ -1,5 +1,7 @@
 """Train Keras classifiers to neural collapse, and measure it exactly."""
 
+# First, for it says what is wrong with the Keras that all others import.
+import nc_keras.compat  # noqa: F401
 from nc_keras import callbacks
 from nc_keras import geometry
 from nc_keras import layers

@@ -123,6 +123,29 @@ def bare(layer: keras.Layer) -> keras.Layer:
     return layer
 
 
+def casts(model: keras.Model) -> list[Any]:
+    """The casts in the graphs of a model and of those nested in it.
+
+    For a layer of mixed precision, Keras before 3.10 puts one there.
+
+    Example:
+
+    >>> from nc_keras.graph import casts
+    >>> x = keras.Input((3,))
+    >>> model = keras.Model(x, keras.ops.cast(x, "float16"))
+    >>> [cast.dtype for cast in casts(model)]
+    ['float16']
+    """
+    return [
+        operation
+        for layer in with_all_it_tracks(model)
+        for operation in getattr(
+            getattr(layer, "_functional", None) or layer, "operations", ()
+        )
+        if type(operation).__name__ == "Cast"
+    ]
+
+
 @contextlib.contextmanager
 def one_more_metric(model: keras.Model, metric: keras.Metric) -> Iterator[None]:
     """Lets a model that is built, and so locked, have another metric.

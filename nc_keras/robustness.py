@@ -9,7 +9,10 @@ import numpy as np
 from keras import ops
 
 from nc_keras.arguments import refuse_masked
+from nc_keras.graph import casts
 from nc_keras.graph import with_all_it_tracks
+
+_HALVES = ("float16", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,19 +321,26 @@ def _call(model, variables, x, values):
 @contextlib.contextmanager
 def _single_precision(model):
     """Lets layers of half precision compute in float32."""
-    halves = [
+    layers = [
         (layer, layer.dtype_policy)
         for layer in with_all_it_tracks(model)
         if type(layer.dtype_policy) is keras.DTypePolicy
-        and layer.compute_dtype in ("float16", "bfloat16")
+        and layer.compute_dtype in _HALVES
+    ]
+    inputs = [
+        (cast, cast.dtype) for cast in casts(model) if cast.dtype in _HALVES
     ]
     try:
-        for layer, _ in halves:
+        for layer, _ in layers:
             layer.dtype_policy = "float32"
+        for cast, _ in inputs:
+            cast.dtype = "float32"
         yield
     finally:
-        for layer, policy in halves:
+        for layer, policy in layers:
             layer.dtype_policy = policy
+        for cast, dtype in inputs:
+            cast.dtype = dtype
 
 
 def _steps(network, x, outputs, labels, rivals):

@@ -384,7 +384,14 @@ def test_model_and_generators_are_left_as_they_were(digits):
     assert flags == new_flags
 
 
+def seeded():
+    keras.utils.set_random_seed(5)
+    return keras.ops.convert_to_numpy(keras.random.normal((3,))).tolist()
+
+
 def test_no_random_numbers_are_drawn(digits):
+    if seeded() != seeded():
+        pytest.skip("`set_random_seed` of this Keras leaves a generator alone")
     model = nc_keras.models.MLP((8, 8, 1), 10, widths=(16,))
     draws = []
     for measured in (False, True):

@@ -50,7 +50,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        if self.renorm or not (training and self.trainable):
+        renorm = getattr(self, "renorm", False)  # Not every Keras has it.
+        if renorm or not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
         # The kernel takes statistics in float32 alone.
         plain = self.variable_dtype == "float32" and mask is None

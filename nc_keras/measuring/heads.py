@@ -245,8 +245,8 @@ def _found(model):
     if len(model.outputs) != 1:
         raise ValueError(
             f"Model {model.name!r} has {len(model.outputs)} outputs: "
-            f"{model.output_names}. Pass the layer that makes the one to "
-            "measure, or its name, as `head`."
+            f"{list(model.output_names)}. Pass the layer that makes the one "
+            "to measure, or its name, as `head`."
         )
     after = []
     for layer in back_from(model.outputs[0]):

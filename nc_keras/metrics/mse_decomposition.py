@@ -42,8 +42,8 @@ class MSEDecomposition:
     >>> parts = nc_keras.metrics.mse_decomposition(
     ...     [[0.0], [1.0], [3.0]], [0, 0, 1], [[0.5, 0.5]], [0.0, 0.0]
     ... )
-    >>> np.isclose(parts.nc1 + parts.nc23 + parts.perp, parts.total)
-    np.True_
+    >>> bool(np.isclose(parts.nc1 + parts.nc23 + parts.perp, parts.total))
+    True
     """
 
     total: float

@@ -86,9 +86,10 @@ class SGD(keras.optimizers.Optimizer):
         super().build(variables)
         self.velocities = []
         if self.momentum:
-            self.velocities = self.add_optimizer_variables(
-                variables, "velocity"
-            )
+            self.velocities = [
+                self.add_variable_from_reference(variable, "velocity")
+                for variable in variables
+            ]
 
     def update_step(self, gradient, variable, learning_rate):
         learning_rate = ops.cast(learning_rate, variable.dtype)

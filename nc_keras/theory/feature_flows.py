@@ -34,8 +34,8 @@ class GradientFlow:
     >>> flow = central_path.gradient_flow(
     ...     [[0.0], [1.0], [3.0], [3.5]], [0, 0, 1, 1], [0.0, 1.0]
     ... )
-    >>> flow.features.shape, flow.loss[1] < flow.loss[0]
-    ((2, 4, 1), np.True_)
+    >>> flow.features.shape, bool(flow.loss[1] < flow.loss[0])
+    ((2, 4, 1), True)
     """
 
     times: np.ndarray
@@ -147,8 +147,8 @@ def gradient_flow(
     >>> h = np.eye(3, 4)[y] + rng.normal(size=(30, 4))
     >>> flow = central_path.gradient_flow(h, y, [0.0, 50.0])
     >>> moments = [x.T @ x for x in flow.features]
-    >>> np.allclose(*moments) and flow.loss[1] < flow.loss[0]
-    np.True_
+    >>> np.allclose(*moments) and bool(flow.loss[1] < flow.loss[0])
+    True
 
     Reference:
 

@@ -182,8 +182,8 @@ class SquareLossFlow:
     >>> model = nc_keras.models.HomogeneousNet((4,), 2, widths=(8,))
     >>> x, y = np.random.default_rng(0).normal(size=(6, 4)), np.arange(6) % 2
     >>> flow = nc_keras.theory.square_loss.flow(model, x, y, [0.0, 0.01])
-    >>> flow.loss[1] < flow.loss[0]
-    np.True_
+    >>> bool(flow.loss[1] < flow.loss[0])
+    True
     """
 
     times: np.ndarray

@@ -50,6 +50,10 @@ def test_outputs_are_those_of_keras(shape):
         )
 
 
+@pytest.mark.skipif(
+    not hasattr(keras.layers.BatchNormalization(), "renorm"),
+    reason="this Keras does not renormalise",
+)
 @pytest.mark.parametrize("shape", [(16, 3), (4, 5, 3)])
 def test_renormalised_as_by_keras(shape, rng):
     options = {"momentum": 0.9, "epsilon": 1e-5, "renorm": True}

@@ -507,7 +507,7 @@ def slow_neco(train, h, dim, standardize):
     if standardize:
         scaler = sklearn.preprocessing.StandardScaler().fit(train)
         train, h = scaler.transform(train), scaler.transform(h)
-    pca = sklearn.decomposition.PCA(dim).fit(train)
+    pca = sklearn.decomposition.PCA(dim, svd_solver="full").fit(train)
     return np.array(
         [
             np.linalg.norm(pca.transform(x[None]))
