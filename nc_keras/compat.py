@@ -17,9 +17,10 @@ def require_keras() -> None:
     try:
         import keras
     except ModuleNotFoundError as error:
-        if error.name not in BACKENDS:
+        name = (error.name or "").partition(".")[0]
+        if name not in BACKENDS or importlib.util.find_spec(name):
             raise
-        raise ImportError(_no_backend(error.name), name=error.name) from error
+        raise ImportError(_no_backend(name), name=name) from error
     found = tuple(int(part) for part in keras.__version__.split(".")[:2])
     if found < _LOWEST:
         raise ImportError(
