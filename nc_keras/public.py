@@ -12,6 +12,8 @@ from nc_keras import weights
 from nc_keras.layerwise import layerwise
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.measure import measure
+from nc_keras.measuring.verdict import Verdict
+from nc_keras.measuring.verdict import verdict
 from nc_keras.namesakes import stand_for_module
 from nc_keras.report import report
 from nc_keras.robustness import DeepFool
@@ -20,6 +22,7 @@ from nc_keras.robustness import deepfool
 __all__ = [
     "DeepFool",
     "FeatureExtractor",
+    "Verdict",
     "callbacks",
     "deepfool",
     "geometry",
@@ -32,6 +35,7 @@ __all__ = [
     "optimizers",
     "report",
     "theory",
+    "verdict",
     "weights",
 ]
 stand_for_module(layerwise, report)
