@@ -15,6 +15,7 @@ import tyro
 from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.plain import plain
 from nc_keras.experiments.console.program import program
+from nc_keras.experiments.console.quiet import import_keras
 from nc_keras.experiments.results import plots
 from nc_keras.experiments.results import tables
 from nc_keras.experiments.results.page import write_report
@@ -48,6 +49,7 @@ def report(options: Options) -> None:
             f"Received: {plain(options.folder)}."
         )
     record = read_record(path)
+    import_keras()
     write_report(options.folder / "report.html", record)
     plots.plot_comparison(options.folder / "curves.png", record)
     print(tables.markdown_summary(record))

@@ -64,6 +64,8 @@ class Metric:
         goal: String, what it goes to as a network collapses.
         formula: String, for the tables of the documents.
         source: String, where the formula is from.
+        limits: Two numbers, up to which `nc_keras.verdict` says "collapsed"
+            and "partly"; or `None`, and it does not look at the metric.
     """
 
     tag: str
@@ -79,6 +81,7 @@ class Metric:
     goal: str = ""
     formula: str = ""
     source: str = ""
+    limits: tuple[float, float] | None = None
 
     @property
     def per_class(self) -> bool:
@@ -102,6 +105,7 @@ def metric(
     goal: str = "",
     formula: str = "",
     source: str = "",
+    limits: tuple[float, float] | None = None,
 ) -> Callable[[Callable], Callable]:
     """Registers a function as the metric `tag`.
 
@@ -132,6 +136,8 @@ def metric(
         goal: String, what it goes to as a network collapses, such as `"0"`.
         formula: String, for tables of metrics.
         source: String, the paper and its equation.
+        limits: Two numbers, up to which `nc_keras.verdict` says "collapsed"
+            and "partly". Defaults to `None`: it does not look at the metric.
 
     Example:
 
@@ -180,6 +186,7 @@ def metric(
             goal=goal,
             formula=formula,
             source=source,
+            limits=limits,
         )
         return function
 

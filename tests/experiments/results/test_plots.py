@@ -3,12 +3,12 @@ import math
 
 import numpy as np
 import pytest
-import records
 from PIL import Image
 
 from nc_keras.experiments.results import panels
 from nc_keras.experiments.results import plots
 from nc_keras.experiments.results import summary
+from tests.experiments import records
 
 
 @pytest.fixture(scope="module")
