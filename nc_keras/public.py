@@ -14,7 +14,6 @@ from nc_keras import weights
 from nc_keras.layerwise import layerwise
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.measure import measure
-from nc_keras.measuring.verdict import Verdict
 from nc_keras.measuring.verdict import verdict
 from nc_keras.namesakes import stand_for_module
 from nc_keras.report import report
@@ -24,7 +23,6 @@ from nc_keras.robustness import deepfool
 __all__ = [
     "DeepFool",
     "FeatureExtractor",
-    "Verdict",
     "callbacks",
     "deepfool",
     "geometry",

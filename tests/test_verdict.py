@@ -1,5 +1,8 @@
 """Which of NC1 to NC4 a network has reached, in words."""
 
+import pathlib
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -14,6 +17,20 @@ COLLAPSED = {
     "nc3": 0.004,
     "nc4": 0.0,
 }
+
+
+def test_the_limits_of_the_documents_are_those_of_the_metrics():
+    page = pathlib.Path(__file__).parents[1] / "docs" / "measuring.md"
+    rows = re.findall(
+        r"^\| NC\d \| (.*) \| (.*) \| (.*) \|$", page.read_text(), re.M
+    )
+    stated = {
+        tag: (float(low), float(high))
+        for tags, low, high in rows
+        for tag in re.findall("`(.*?)`", tags)
+    }
+    metrics = nc_keras.metrics.METRICS.values()
+    assert stated == {m.tag: m.limits for m in metrics if m.limits}
 
 
 def test_all_four_are_reached():
