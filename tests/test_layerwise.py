@@ -40,7 +40,7 @@ def forward_passes(monkeypatch):
 
 def outputs_of(model, chosen, x):
     """Features by Keras' own means: a model of several outputs."""
-    model = keras.Model(model.inputs, [layer.output for layer in chosen])
+    model = keras.Model(model.inputs[0], [layer.output for layer in chosen])
     outputs = keras.tree.flatten(model.predict(x, verbose=0))
     return [np.asarray(h, "float64") for h in outputs]
 

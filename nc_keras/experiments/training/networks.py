@@ -150,7 +150,7 @@ def _own(settings, build, head, input_shape, num_classes):
         )
     if is_narrow:
         outputs = make_head("etf_canonical", num_classes)(model.outputs[0])
-        model = keras.Model(model.inputs, outputs, name=model.name)
+        model = keras.Model(model.inputs[0], outputs, name=model.name)
     return model
 
 
