@@ -49,6 +49,8 @@ def test_without_a_seed_the_frame_follows_the_global_seed():
     assert np.abs(frames[0] - frames[2]).max() > 0.01
 
 
+# Keras 3.10 warns of the inputs of every model that it loads.
+@pytest.mark.filterwarnings("ignore:The structure of `inputs`:UserWarning")
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_a_checkpoint_carries_the_frame(tmp_path, rng, suffix):
     def build():
