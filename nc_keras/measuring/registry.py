@@ -62,6 +62,7 @@ class Metric:
         title: String, the heading of its chart, which it may share.
         note: String, what it is, in 30 letters.
         goal: String, what it goes to as a network collapses.
+        scale: String, `"log"` where curves of it need a logarithmic axis.
         formula: String, for the tables of the documents.
         source: String, where the formula is from.
     """
@@ -79,6 +80,7 @@ class Metric:
     goal: str = ""
     formula: str = ""
     source: str = ""
+    scale: str = "linear"
 
     @property
     def per_class(self) -> bool:
@@ -102,6 +104,7 @@ def metric(
     goal: str = "",
     formula: str = "",
     source: str = "",
+    scale: str = "linear",
 ) -> Callable[[Callable], Callable]:
     """Registers a function as the metric `tag`.
 
@@ -132,6 +135,8 @@ def metric(
         goal: String, what it goes to as a network collapses, such as `"0"`.
         formula: String, for tables of metrics.
         source: String, the paper and its equation.
+        scale: String, `"linear"`, or `"log"` for what falls by factors: the
+            axis on which figures draw it.
 
     Example:
 
@@ -164,6 +169,10 @@ def metric(
         raise ValueError(
             f"`group` must be one of {', '.join(GROUPS)}. Received: {group!r}."
         )
+    if scale not in ("linear", "log"):
+        raise ValueError(
+            f'`scale` must be "linear" or "log". Received: {scale!r}.'
+        )
 
     def register(function):
         METRICS[tag] = Metric(
@@ -180,6 +189,7 @@ def metric(
             goal=goal,
             formula=formula,
             source=source,
+            scale=scale,
         )
         return function
 

@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
+from matplotlib.ticker import NullFormatter
 
 from nc_keras.plot.style import BAND
 
 _FEW = 12  # points that have a marker each
+_DECADES = 2  # of an axis, up to which 2 and 5 are labelled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +86,30 @@ def epochs_axis(axis: Axes) -> None:
     axis.xaxis.set_major_formatter("{x:g}")
     axis.grid(True)
     axis.set_axisbelow(True)
+
+
+def readable_log(axis: Axes) -> None:
+    """Writes 0.01 in place of powers, and 2 and 5 where decades are few.
+
+    Args:
+        axis: The axes, with its data, whose vertical axis is logarithmic.
+    """
+    low, high = axis.get_ylim()
+    decades = math.log10(high / low)
+    axis.yaxis.set_major_formatter(_short)
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    if decades < _DECADES:
+        axis.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.yaxis.set_minor_formatter(_short)
+
+
+def _short(value: float, _: Any = None) -> str:
+    if 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    power = math.floor(math.log10(value) + 1e-9)
+    factor = value / 10.0**power
+    before = "" if abs(factor - 1) < 1e-6 else rf"{factor:g} \times "
+    return rf"${before}10^{{{power}}}$"
 
 
 def log_scale(curves: Iterable[Curve]) -> dict[str, Any] | None:

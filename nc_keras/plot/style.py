@@ -27,7 +27,7 @@ MARKERS = "os^Dv*X"
 INK, GRID = "#1a1b1c", "#c4c5c6"
 # How much of its colour a band over seeds has.
 BAND = 0.18
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -92,7 +92,7 @@ def axes_of(
     if ax is None:
         figure = new_figure(width, height)
         return figure, figure.add_subplot(**options)
-    figure = ax.get_figure(root=True)
+    figure: Any = ax.get_figure(root=True)
     return figure, ax
 
 
