@@ -34,7 +34,7 @@ from nc_keras.plot.style import new_figure
 from nc_keras.plot.style import styled
 from nc_keras.writers.files import replace_atomically
 
-_HALF = 1.5  # of the axes, in root mean squares of the features
+_HALF = 1.6  # of the axes, in root mean squares of the features
 _DPI = 90
 _PALETTE = 96  # colours of a GIF
 _LAST = 2.0  # seconds that a GIF stays at its end
@@ -280,7 +280,7 @@ def _palette(picture):
     """The colours of a picture, in which white stays white."""
     found = picture.quantize(_PALETTE)
     colors = np.array(found.getpalette(), "uint8").reshape(-1, 3)
-    colors[colors.astype(int).sum(axis=1).argmax()] = 255
+    colors[colors.min(axis=1) > 245] = 255
     found.putpalette(colors.ravel().tolist())
     return found
 

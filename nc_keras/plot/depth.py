@@ -158,7 +158,7 @@ def _panel(axis, tag, results):
         ha="right" if is_long else "center",
         rotation_mode="anchor" if is_long else None,
     )
-    axis.set_title(title_of(tag), loc="left")
+    axis.set_title(title_of(tag, 38), loc="left")
     axis.grid(True)
     axis.set_axisbelow(True)
 

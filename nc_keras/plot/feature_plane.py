@@ -217,6 +217,7 @@ def _finish(axis, dims, title):
         axis.set_aspect("equal")
         axis.set(xlabel="first", ylabel="second", zlabel="third direction")
         axis.tick_params(labelsize=7)
+        axis.view_init(elev=22, azim=35)
     axis.grid(True)
     axis.set_axisbelow(True)
     if title:

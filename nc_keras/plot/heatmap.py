@@ -145,12 +145,18 @@ def _write_numbers(axis, values):
         axis.text(
             column,
             row,
-            f"{value:.2f}".replace("0.", ".").replace("-", "−"),
+            _written(value),
             ha="center",
             va="center",
             fontsize=size,
             color="white" if is_dark else INK,
         )
+
+
+def _written(value):
+    """Two digits, without the zero before them, and no −.00."""
+    text = f"{value:.2f}".replace("0.", ".").replace("-", "−")
+    return text.removeprefix("−") if text == "−.00" else text
 
 
 def _color_bar(figure, axis, image, count):

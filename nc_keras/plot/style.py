@@ -92,8 +92,8 @@ def axes_of(
     if ax is None:
         figure = new_figure(width, height)
         return figure, figure.add_subplot(**options)
-    figure: Any = ax.get_figure(root=True)
-    return figure, ax
+    owner: Any = ax.get_figure(root=True)
+    return owner, ax
 
 
 def legend_below(

@@ -31,11 +31,12 @@ def metric_of(key: str) -> Metric | None:
     return METRICS.get("accuracy" if key == "nc_accuracy" else key)
 
 
-def title_of(key: str) -> str:
+def title_of(key: str, width: int = _WIDTH) -> str:
     """The title of the panel of a key of `logs`.
 
     Args:
         key: String.
+        width: Integer, the letters of a line.
 
     Example:
 
@@ -50,7 +51,7 @@ def title_of(key: str) -> str:
     for plain, typeset in _SET.items():
         title = title.replace(plain, typeset)
     if "$" not in title:
-        title = textwrap.fill(title, _WIDTH)
+        title = textwrap.fill(title, width)
     if metric.group not in ("NC1", "NC2", "NC3", "NC4"):
         return title
     parts = [part for end, part in _PARTS.items() if key.endswith(end)]

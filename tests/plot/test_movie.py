@@ -56,7 +56,7 @@ def test_the_plane_is_fixed_and_the_size_is_one(made):
         )
         order = np.argsort(frame.labels, kind="stable")
         np.testing.assert_allclose(points, expected[order], atol=1e-5)
-        assert stage.axis.get_xlim() == (-1.5, 1.5)
+        assert stage.axis.get_xlim() == (-1.6, 1.6)
 
 
 def test_it_is_saved_as_gif_and_as_page(made, tmp_path):
