@@ -1,40 +1,23 @@
 """Train Keras classifiers to neural collapse, and measure it exactly."""
 
-from nc_keras import callbacks
-from nc_keras import geometry
-from nc_keras import layers
-from nc_keras import losses
-from nc_keras import metrics
-from nc_keras import models
-from nc_keras import optimizers
-from nc_keras import plot
-from nc_keras import theory
-from nc_keras import weights
-from nc_keras.layerwise import layerwise
-from nc_keras.measuring.extractor import FeatureExtractor
-from nc_keras.measuring.measure import measure
-from nc_keras.namesakes import stand_for_module
-from nc_keras.report import report
-from nc_keras.robustness import DeepFool
-from nc_keras.robustness import deepfool
+import importlib
+import os
+from typing import TYPE_CHECKING
+from typing import Any
 
-__all__ = [
-    "DeepFool",
-    "FeatureExtractor",
-    "callbacks",
-    "deepfool",
-    "geometry",
-    "layers",
-    "layerwise",
-    "losses",
-    "measure",
-    "metrics",
-    "models",
-    "optimizers",
-    "plot",
-    "report",
-    "theory",
-    "weights",
-]
 __version__ = "0.1.0"
-stand_for_module(layerwise, report)
+
+# All at once, so that Keras finds the classes of saved models. A command
+# defers it: what it prints before it works, such as `--help`, needs no Keras.
+if TYPE_CHECKING or not os.environ.get("NC_KERAS_DEFER"):
+    from nc_keras.public import *  # noqa: F403
+    from nc_keras.public import __all__ as __all__
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what was deferred, when it is first used."""
+    if name != "public" and not name.startswith("__"):
+        public = importlib.import_module("nc_keras.public")
+        if hasattr(public, name):
+            return getattr(public, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_keras import geometry
 from nc_keras.arguments import real_array
+from nc_keras.geometry import validate_num_classes
 
 # So many classes are taken from a label alone: more is rather a wrong label.
 _MOST_CLASSES = 10**7
@@ -37,7 +37,7 @@ def class_labels(
     """
     labels = real_array(labels, "Labels")
     if num_classes is not None:
-        num_classes = geometry.validate_num_classes(num_classes)
+        num_classes = validate_num_classes(num_classes)
     if labels.ndim == 2 and labels.shape[1] > 1:
         return _from_one_hot(labels, num_classes)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -57,7 +57,7 @@ def class_labels(
     if num_classes is None:
         num_classes = max(int(labels.max()) + 1, 1)
         _refuse_codes(num_classes)
-    num_classes = geometry.validate_num_classes(num_classes)
+    num_classes = validate_num_classes(num_classes)
     outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if outside.size:
         raise ValueError(

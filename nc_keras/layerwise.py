@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
@@ -17,16 +19,20 @@ from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.heads import Head
 from nc_keras.measuring.heads import find_head_or_none
 from nc_keras.measuring.heads import last_layer
+from nc_keras.measuring.options import Options
+from nc_keras.measuring.options import Plan
+from nc_keras.measuring.options import unpacked
 from nc_keras.measuring.passes import Measurement
 from nc_keras.measuring.passes import run
 from nc_keras.measuring.registry import select
-from nc_keras.measuring.source import MEMORY
-from nc_keras.measuring.source import FeatureSource
 from nc_keras.metrics.alignment import alignment as alignment
 from nc_keras.metrics.separation_law import SeparationLaw as SeparationLaw
 from nc_keras.metrics.separation_law import separation_law
 from nc_keras.tables import Table
 from nc_keras.tables import Tabular
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 SEPARATION = "separation"
 DEFAULT = (SEPARATION, "nc1", "nc1_trace_ratio", "nc1_cdnv", "ncc_accuracy")
@@ -38,17 +44,9 @@ def layerwise(
     y: Any = None,
     *,
     layers: Any = None,
-    head: Any = None,
-    pooling: str | None = "average",
-    batch_size: int = 256,
-    metrics: str | Iterable[str] | None = None,
     train: Any = None,
     mask: Any = None,
-    ignore_label: int | None = None,
-    num_classes: int | None = None,
-    missing: str = "raise",
-    pairs: int | None = None,
-    memory: int = MEMORY,
+    **options: Unpack[Options],
 ) -> Layerwise:
     """Measures neural collapse at layers inside of a model.
 
@@ -76,26 +74,20 @@ def layerwise(
             `stages` of this module finds: the output of each block of a
             residual network, of each Dense-BatchNorm-ReLU of others, up to
             the features that the head sees.
-        head: As in `nc_keras.measure`; it tells where `stages` ends.
-        pooling: How features with positions, as of convolutions, become
-            vectors: `"average"` for their mean over the positions,
-            `"flatten"` for all values in one row, as in the papers; or `None`
-            where each position has its own label.
-        batch_size: Integer, for arrays. The values do not depend on it.
-        metrics: Tags; or `None` for `separation`, `nc1`, `nc1_trace_ratio`,
-            `nc1_cdnv` and `ncc_accuracy`; or `"all"` for every one that needs
-            neither a head nor the whole covariance.
         train: Tuple `(x, y)` or dataset, the training set, if `x` is a test
             set. The class means that `ncc_accuracy` compares with are then
             those of `train`. Defaults to `None`: they are those of `x`.
         mask: As in `nc_keras.measure`.
-        ignore_label: As in `nc_keras.measure`.
-        num_classes: Integer, or `None` to take it from the head, or from the
-            labels where there is no head.
-        missing: As in `nc_keras.measure`.
-        pairs: As in `nc_keras.measure`.
-        memory: Integer, how many bytes of features may be kept, of all layers
-            together. Defaults to 2 GiB.
+        **options: As in `nc_keras.measure`, but:
+            `head` tells where `stages` ends.
+            `pooling`: How features with positions, as of convolutions, become
+            vectors: `"average"` for their mean over the positions (the
+            default), `"flatten"` for all values in one row, as in the papers;
+            or `None` where each position has its own label.
+            `metrics`: Tags; or `None` for `separation`, `nc1`,
+            `nc1_trace_ratio`, `nc1_cdnv` and `ncc_accuracy`; or `"all"` for
+            every one that needs neither a head nor the whole covariance.
+            `memory` is that of all layers together.
 
     Returns:
         A `Layerwise`, a dictionary from the names of layers to dictionaries
@@ -103,6 +95,7 @@ def layerwise(
         data separation.
 
     Raises:
+        TypeError: If an option is not known.
         ValueError: If the layers cannot be found, or the data are invalid.
 
     Example:
@@ -124,23 +117,37 @@ def layerwise(
     - [Rangamani et al., 2023](https://proceedings.mlr.press/v202/rangamani23a.html),
       for neural collapse at intermediate layers.
     """
-    if num_classes is None:
-        num_classes = num_classes_of(getattr(model, "model", model), head)
-    extractor = layers_extractor(model, layers, head, pooling)
-    tags = tags_of(metrics)
-    names = _distinct(extractor.names)
-    train_means: list[Any] = [None] * len(names)
+    plan = Plan.of(options, pooling="average")
+    if plan.num_classes is None:
+        classes = num_classes_of(getattr(model, "model", model), plan.head)
+        plan = dataclasses.replace(plan, num_classes=classes)
+    extractor = layers_extractor(model, layers, plan)
+    return measured_layers(extractor, plan, (x, y, mask), train)
+
+
+def measured_layers(
+    extractor: FeatureExtractor, plan: Plan, data: Any, train: Any = None
+) -> Layerwise:
+    """Measures the layers of an extractor.
+
+    Args:
+        extractor: A `FeatureExtractor` of a list of layers.
+        plan: How; with `num_classes`, where there is a head.
+        data: Tuple of `x`, `y` and `mask`, as in `layerwise`.
+        train: As in `layerwise`.
+    """
+    tags = tags_of(plan.metrics)
+    means: list[Any] = [None] * len(extractor.names)
     if train is not None:
-        source = _source(extractor, train, batch_size, 0, ignore_label)
-        found = _measured(source, names, num_classes, missing, ["nc1_cdnv"])
-        train_means = [one.class_means for one in found]
-        num_classes = len(train_means[0])
-    source = _source(
-        extractor, (x, y), batch_size, memory, ignore_label, mask=mask
-    )
-    found = _measured(source, names, num_classes, missing, tags, train_means)
+        once = dataclasses.replace(plan, memory=0)
+        source = once.source(_Layers(extractor), *unpacked(train))
+        found = _measured(source, once, extractor, ["nc1_cdnv"], means)
+        means = [one.class_means for one in found]
+        plan = dataclasses.replace(plan, num_classes=len(means[0]))
+    source = plan.source(_Layers(extractor), *data)
+    found = _measured(source, plan, extractor, tags, means)
     return Layerwise(
-        {one.name: _ordered_as(tags, one.values(pairs)) for one in found},
+        {one.name: _ordered_as(tags, one.values(plan.pairs)) for one in found},
         {one.name: one.layer.dim for one in found},
         extractor.pooling,
         {one.name: one.class_means for one in found},
@@ -150,20 +157,20 @@ def layerwise(
 def layers_extractor(
     model: keras.Model | FeatureExtractor,
     layers: Any = None,
-    head: Any = None,
-    pooling: str | None = "average",
+    plan: Plan | None = None,
 ) -> FeatureExtractor:
     """Returns what computes the features of all layers in one forward pass.
 
     Args:
         model: As in `layerwise`; so for the other arguments.
         layers: List of layers.
-        head: Layer or name.
-        pooling: String or `None`.
+        plan: Where the head is, and how features become vectors; `None` as
+            `layerwise` does by default.
 
     Raises:
         ValueError: If an extractor is given that is not of a list of layers.
     """
+    plan = plan or Plan(pooling="average")
     if isinstance(model, FeatureExtractor):
         if not model.is_list or layers is not None:
             raise ValueError(
@@ -172,11 +179,16 @@ def layers_extractor(
                 f"{', '.join(model.names)}, and layers={layers!r}."
             )
         return model
+    if plan.features is not None:
+        raise ValueError(
+            "Several layers are measured: name them as `layers`. "
+            f"Received: features={plan.features!r}."
+        )
     if layers is None:
-        layers = stages(model, head)
+        layers = stages(model, plan.head)
     elif isinstance(layers, str | keras.Layer):
         layers = [layers]
-    return FeatureExtractor(model, features=list(layers), pooling=pooling)
+    return FeatureExtractor(model, features=list(layers), pooling=plan.pooling)
 
 
 class Layerwise(Tabular, dict):
@@ -398,35 +410,24 @@ class _Layers:
             yield _Features(features), labels
 
 
-def _source(extractor, data, batch_size, memory, ignore_label, **choice):
-    x, y = data if isinstance(data, tuple) else (data, None)
-    return FeatureSource(
-        _Layers(extractor),
-        x,
-        y,
-        batch_size,
-        memory,
-        ignore_label=ignore_label,
-        **choice,
-    )
-
-
-def _measured(source, names, num_classes, missing, tags, train_means=None):
+def _measured(source, plan, extractor, tags, train_means):
     """One measurement of each layer, all in the same passes."""
-    means = train_means or [None] * len(names)
     return run(
         source,
         [
             Measurement(
-                num_classes=num_classes,
+                num_classes=plan.num_classes,
                 name=name,
                 train_means=of_train,
                 is_training=of_train is None,
-                missing=missing,
+                missing=plan.missing,
                 metrics=tags,
+                gather=plan.gather,
                 scatter=False,  # However wide a layer is.
             )
-            for name, of_train in zip(names, means, strict=True)
+            for name, of_train in zip(
+                _distinct(extractor.names), train_means, strict=True
+            )
         ],
     )
 

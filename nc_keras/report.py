@@ -6,35 +6,35 @@ import dataclasses
 import textwrap
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
 import numpy as np
 
-from nc_keras.measuring.class_statistics import ClassStatistics
 from nc_keras.measuring.evaluation import evaluate
 from nc_keras.measuring.extractor import FeatureExtractor
-from nc_keras.measuring.extractor import extractor_of
+from nc_keras.measuring.options import Options
+from nc_keras.measuring.options import Plan
+from nc_keras.measuring.options import unpacked
 from nc_keras.measuring.passes import mean_feature
-from nc_keras.measuring.passes import measured
 from nc_keras.measuring.registry import GROUPS
 from nc_keras.measuring.registry import METRICS
 from nc_keras.measuring.registry import Metric
 from nc_keras.measuring.registry import select
-from nc_keras.measuring.source import MEMORY
-from nc_keras.measuring.source import FeatureSource
-from nc_keras.measuring.validation import validate_head
-from nc_keras.metrics.neco import auroc
-from nc_keras.metrics.neco import false_positive_rate
-from nc_keras.metrics.neco import neco_scores
+from nc_keras.metrics.detection import Scored
+from nc_keras.metrics.detection import Scores
+from nc_keras.metrics.detection import detection
+from nc_keras.metrics.detection import of_all
 from nc_keras.tables import Table
 from nc_keras.tables import Tabular
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 _WIDTH = 80
 _NUMBER = 11  # columns of a number
 _CLASS_COLUMNS = 5
-_CHUNK = 2**26  # bytes of features that are scored at a time
 _STATISTICS_ONLY = "nc1_trace_ratio"
 # 0 for two classes, whose centred means are opposite; and where the rows of
 # the head are opposite too, as those of a sigmoid or of an ETF.
@@ -65,20 +65,11 @@ def report(
     test: Any = None,
     *,
     ood: Any = None,
-    head: Any = None,
-    features: Any = None,
-    pooling: str | None = None,
-    batch_size: int = 256,
-    metrics: str | Iterable[str] | None = None,
-    ignore_label: int | None = None,
-    num_classes: int | None = None,
-    missing: str = "raise",
-    pairs: int | None = None,
     neco_dim: int | None = None,
     per_class: bool = False,
-    memory: int = MEMORY,
     class_names: Iterable[str] | None = None,
     print_fn: Callable[[str], Any] = print,
+    **options: Unpack[Options],
 ) -> Report:
     """Prints how far a model has collapsed, and returns the values.
 
@@ -88,8 +79,9 @@ def report(
 
     Args:
         model: A built `keras.Model` of any kind, or a `FeatureExtractor`.
-        train: The training set: tuple `(x, y)` of arrays, or a dataset as in
-            `nc_keras.measure`.
+        train: The training set: tuple `(x, y)` of arrays, or one
+            `(x, y, weight)`, of which examples of weight zero are left out;
+            or a dataset as in `nc_keras.measure`.
         test: A test set in the same form, or `None`. Its `nc4` and
             `ncc_accuracy` refer to the class means of `train`, all the rest
             to its own.
@@ -98,25 +90,17 @@ def report(
             NECO tells them from `test` (from `train` where there is no test
             set), with the principal space of the training features:
             `neco_auroc` and `neco_fpr95`.
-        head: As in `nc_keras.measure`.
-        features: As in `nc_keras.measure`. A model without a head can be
-            measured by `features` alone.
-        pooling: As in `nc_keras.measure`.
-        batch_size: Integer, for arrays. The values do not depend on it.
-        metrics: As in `nc_keras.measure`.
-        ignore_label: As in `nc_keras.measure`.
-        num_classes: As in `nc_keras.measure`.
-        missing: As in `nc_keras.measure`.
-        pairs: As in `nc_keras.measure`.
         neco_dim: Integer, the dimension of NECO's principal space. Defaults
             to `C - 1`.
         per_class: Boolean, whether to measure, and print, what has one value
-            a class. Defaults to `False`: such metrics are measured only if
+            per class. Defaults to `False`: such metrics are measured only if
             they are among `metrics`, and not printed.
-        memory: As in `nc_keras.measure`.
         class_names: Strings, one per class, for what has one value per class;
             or `None` for numbers.
         print_fn: Function that is given the table. Defaults to `print`.
+        **options: As in `nc_keras.measure`. A model without a head can be
+            measured by `features` alone. With `across_processes` all of them
+            print the same table.
 
     Returns:
         A `Report`: dictionary with `"train"`, and `"test"` and `"ood"` where
@@ -124,6 +108,7 @@ def report(
         the same table.
 
     Raises:
+        TypeError: If an option is not known.
         ValueError: If the model is not built, its head cannot be found, or
             the data are invalid.
 
@@ -156,16 +141,9 @@ def report(
                 "`report(model, (x, y))`, or a dataset of (x, y) batches. "
                 f"Received: {name} of type {type(data).__name__}."
             )
-    extractor = extractor_of(model, head, features, pooling)
-    run = _Run(
-        extractor,
-        batch_size,
-        memory,
-        {"missing": missing, "num_classes": num_classes},
-        ignore_label,
-        pairs,
-    )
-    chosen = _Choice(metrics, test is not None, ood is not None, per_class)
+    plan = Plan.of(options)
+    run = _Run(plan.extractor(model), plan)
+    chosen = _Choice(plan.metrics, test is not None, ood is not None, per_class)
     values = run.measure_all(train, test, ood, chosen, neco_dim)
     result = Report(
         values,
@@ -371,18 +349,13 @@ class _Choice:
 class _Run:
     """The passes over the data sets."""
 
-    def __init__(
-        self, extractor, batch_size, memory, options, ignore_label, pairs
-    ):
+    def __init__(self, extractor: FeatureExtractor, plan: Plan):
         self.extractor = extractor
+        self.plan = plan
         # Read once: by `features` alone, a head may be found only later.
-        self.head = validate_head(extractor.kernel, extractor.bias)
-        self.batch_size = batch_size
-        self.memory = memory
-        self.options = options
-        self.ignore_label = ignore_label
-        self.pairs = pairs
-        self.layers, self.counts = {}, {}
+        self.head = (extractor.kernel, extractor.bias)
+        self.layers: dict[str, Any] = {}
+        self.counts: dict[str, np.ndarray] = {}
 
     def measure_all(self, train, test, ood, chosen, neco_dim):
         """Returns the values of all data sets."""
@@ -396,12 +369,12 @@ class _Run:
             scatter=True if ood is not None else None,
         )
         values = {"train": self._values(first, tags)}
-        scores = None if ood is None else _Scores(first.statistics, neco_dim)
+        scores = None if ood is None else Scores(first.statistics, neco_dim)
         if test is not None:
             tags = chosen.tags(has_kernel, is_test=True)
             second = self._measure(
                 "test",
-                _Scored(self._source(test), scores),
+                Scored(self._source(test), scores),
                 {*tags, _STATISTICS_ONLY},
                 train_means=first.class_means,
                 num_classes=len(first.class_means),
@@ -414,14 +387,14 @@ class _Run:
             for name, layer in self.layers.items():
                 layer = dataclasses.replace(layer, ood_mean=mean)
                 values[name] |= evaluate(layer, chosen.of_ood())
-            values["ood"] = _detection(*np.split(scores.result(), [known]))
+            own, others = np.split(scores.result(), [known])
+            values["ood"] = detection(of_all(own, self.plan.gather), others)
         return values
 
     def _measure(self, name, source, tags, **options):
-        options = self.options | options
-        if options["num_classes"] is None and self.head[0] is not None:
-            options["num_classes"] = len(self.head[0])
-        measurement = measured(source, *self.head, metrics=tags, **options)
+        measurement = self.plan.measured(
+            self.extractor, source, self.head, metrics=tags, **options
+        )
         self.layers[name] = measurement.layer
         self.counts[name] = measurement.statistics.counts
         return measurement
@@ -429,18 +402,10 @@ class _Run:
     def _values(self, measurement, tags):
         # What was measured for its statistics alone may cost much to evaluate.
         measurement.metrics = [m for m in measurement.metrics if m.tag in tags]
-        return measurement.values(self.pairs, progress=True)
+        return measurement.values(self.plan.pairs, progress=True)
 
     def _source(self, data):
-        x, y = data if isinstance(data, tuple) else (data, None)
-        return FeatureSource(
-            self.extractor,
-            x,
-            y,
-            self.batch_size,
-            self.memory,
-            ignore_label=self.ignore_label,
-        )
+        return self.plan.source(self.extractor, *unpacked(data))
 
     def _score_again(self, source, scores):
         """Scores the training set, whose principal space is known now."""
@@ -460,7 +425,7 @@ class _Run:
         if y is None and hasattr(x, "shape"):
             y = np.zeros(len(x), "int64")
         sums, count = 0.0, 0
-        for features, _ in self.extractor.batches(x, y, self.batch_size):
+        for features, _ in self.extractor.batches(x, y, self.plan.batch_size):
             scores.update(features)
             sums = sums + mean_feature(features) * len(features)
             count += len(features)
@@ -521,76 +486,8 @@ class _Run:
         return textwrap.wrap(text, _WIDTH)
 
 
-class _Scores:
-    """NECO's scores of features that come batch by batch.
-
-    Attributes:
-        count: Integer, how many features there were.
-    """
-
-    def __init__(self, statistics: ClassStatistics, dim: int | None):
-        self._statistics = statistics
-        self._dim = dim
-        self._waiting: list[np.ndarray] = []
-        self._scores: list[np.ndarray] = []
-        self._size = 0
-        self.count = 0
-
-    def update(self, features: np.ndarray) -> None:
-        """Adds a batch; the principal space is found once for many."""
-        self.count += len(features)
-        self._waiting.append(features)
-        self._size += features.nbytes
-        if self._size >= _CHUNK:
-            self._score()
-
-    def result(self) -> np.ndarray:
-        """The scores of all examples so far."""
-        if self._waiting:
-            self._score()
-        return np.concatenate(self._scores)
-
-    def _score(self):
-        features = np.concatenate(self._waiting)
-        self._waiting, self._size = [], 0
-        self._scores.append(neco_scores(features, self._statistics, self._dim))
-
-
-class _Scored:
-    """A source of examples that are scored in its first pass."""
-
-    def __init__(self, source: FeatureSource, scores: _Scores | None):
-        self._source = source
-        self._scores = scores
-
-    @property
-    def kept(self) -> bool:
-        return self._source.kept
-
-    @property
-    def repeats(self) -> bool:
-        return self._source.repeats
-
-    def release(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        return self._source.release()
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        scores, self._scores = self._scores, None
-        for features, labels in self._source:
-            if scores is not None:
-                scores.update(features)
-            yield features, labels
-
-
 def _needs(tag):
     return METRICS[tag].needs if tag in METRICS else frozenset()
-
-
-def _detection(id_scores, ood_scores):
-    return {
-        "neco_auroc": auroc(id_scores, ood_scores),
-        "neco_fpr95": false_positive_rate(id_scores, ood_scores),
-    }
 
 
 def _group(tag):

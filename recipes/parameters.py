@@ -17,7 +17,7 @@ from rich.table import Table
 from nc_keras.experiments.console.consoles import console
 from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.program import program
-from nc_keras.experiments.console.quiet import silenced
+from nc_keras.experiments.console.quiet import import_keras
 from nc_keras.experiments.options.settings import NETWORKS
 from nc_keras.experiments.options.settings import Settings
 
@@ -104,8 +104,7 @@ def _saved(parameters, linear):
 def main() -> None:
     """Runs the command line."""
     chosen = tyro.cli(Options, prog=" ".join(program()), description=__doc__)
-    with silenced(2):
-        import nc_keras.experiments.training.networks  # noqa: F401
+    import_keras()
     print_table(chosen)
 
 

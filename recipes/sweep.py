@@ -29,18 +29,13 @@ from typing import Any
 
 import numpy as np
 import tyro
-from keras.backend import backend
 
 from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.program import program
-from nc_keras.experiments.datasets.loading import prepare
+from nc_keras.experiments.console.quiet import import_keras
 from nc_keras.experiments.options.cluster import Cluster
 from nc_keras.experiments.options.protocol import LEARNING_RATES
 from nc_keras.experiments.options.settings import Settings
-from nc_keras.experiments.trials import rates
-from nc_keras.experiments.trials import sweep_report
-from nc_keras.experiments.trials.pool import only_one_here
-from nc_keras.experiments.trials.pool import run_trials
 from nc_keras.writers.files import writable_directory
 from recipes.compare import RECIPES
 from recipes.compare import command_of
@@ -147,6 +142,15 @@ def run(name: str, recipe: Settings, asked: Sweep) -> int:
     Returns:
         The exit status.
     """
+    import_keras()
+    from keras.backend import backend
+
+    from nc_keras.experiments.datasets.loading import prepare
+    from nc_keras.experiments.trials import rates
+    from nc_keras.experiments.trials import sweep_report
+    from nc_keras.experiments.trials.pool import only_one_here
+    from nc_keras.experiments.trials.pool import run_trials
+
     given = Settings(**vars(asked.settings))
     settings = given.settled(recipe)
     folder = settings.output or pathlib.Path(

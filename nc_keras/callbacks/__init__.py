@@ -5,12 +5,12 @@ from nc_keras.callbacks.neural_collapse import NeuralCollapse
 from nc_keras.callbacks.normalized_margins import NormalizedMargins
 from nc_keras.callbacks.progress_line import ProgressLine
 from nc_keras.callbacks.running_collapse import RunningCollapse
-from nc_keras.callbacks.schedule import log_spaced_epochs
 from nc_keras.callbacks.schedule import only_measured
 from nc_keras.callbacks.signal_to_noise import SignalToNoise
 from nc_keras.callbacks.terminal_phase import TerminalPhase
 from nc_keras.callbacks.terminate_on_non_finite import TerminateOnNonFinite
 from nc_keras.callbacks.weight_spectrum import WeightSpectrum
+from nc_keras.epochs import log_spaced_epochs
 
 __all__ = [
     "Checkpoint",

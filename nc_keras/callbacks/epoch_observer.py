@@ -11,7 +11,7 @@ import numpy as np
 
 from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import loss_of
-from nc_keras.callbacks.schedule import measured_epochs
+from nc_keras.epochs import measured_epochs
 from nc_keras.errors import NonFiniteError
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.tensorboard import TensorBoardWriter
@@ -54,7 +54,7 @@ class EpochObserver(keras.callbacks.Callback):
     ):
         super().__init__()
         measured_epochs(epochs, epochs=1)
-        self.epochs = epochs
+        self.schedule = epochs
         self.log_dir = log_dir
         self._writer = None
         self._measured: frozenset[int] = frozenset()
@@ -63,6 +63,10 @@ class EpochObserver(keras.callbacks.Callback):
     def observe(self, epoch: int) -> dict[str, float]:
         """Returns what `logs` get at the end of an epoch, counted from 1."""
         raise NotImplementedError
+
+    def first_step(self, epoch: int) -> int:
+        """The first epoch that is drawn, of a training that begins here."""
+        return epoch + 1
 
     def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
         """Draws one number for each tag, if there is a `log_dir`."""
@@ -90,14 +94,14 @@ class EpochObserver(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._keys = None
-        self._measured = measured_epochs(self.epochs, self.params["epochs"])
+        self._measured = measured_epochs(self.schedule, self.params["epochs"])
         self._close()
 
     def on_epoch_begin(self, epoch, logs=None):
         # Only here is it known at which epoch a resumed training starts.
         if self._writer is None and self.log_dir is not None:
             folder = writable_directory(pathlib.Path(self.log_dir) / self.run)
-            self._writer = TensorBoardWriter(folder, epoch + 1)
+            self._writer = TensorBoardWriter(folder, self.first_step(epoch))
             if self.panels:
                 self._writer.layout(self.panels)
 
@@ -115,8 +119,21 @@ class EpochObserver(keras.callbacks.Callback):
             self._keys = list(values)
             logs.update(values)
         except NonFiniteError as error:
-            print(f"Epoch {epoch + 1}: training stops. {error}")
-            self.model.stop_training = True
+            self.stop(epoch, error)
+
+    def stop(self, epoch: int, reason: object) -> None:
+        """Stops the training, and says why.
+
+        Args:
+            epoch: Integer, the epoch as Keras counts it.
+            reason: What is printed.
+        """
+        # Another callback that stopped here knows the very step.
+        if not self.model.stop_training:
+            steps = self.params.get("steps")
+            where = f"step {steps}" if steps else "its last step"
+            print(f"Epoch {epoch + 1}, {where}: training stops. {reason}")
+        self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         self._close()

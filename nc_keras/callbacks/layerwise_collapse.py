@@ -1,16 +1,26 @@
+"""Neural collapse at every layer, in the `logs` of a training."""
+
+from __future__ import annotations
+
+import dataclasses
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from typing import Any
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.layerwise import layers_extractor
-from nc_keras.layerwise import layerwise
+from nc_keras.layerwise import measured_layers
 from nc_keras.layerwise import num_classes_of
 from nc_keras.layerwise import tags_of
-from nc_keras.measuring.source import MEMORY
+from nc_keras.measuring.options import Options
+from nc_keras.measuring.options import Plan
 from nc_keras.metrics.alignment import alignment
 from nc_keras.weights import weights_of
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 
 class LayerwiseCollapse(EpochObserver):
@@ -29,12 +39,10 @@ class LayerwiseCollapse(EpochObserver):
             The curves are in its folder `layers`, a line for each layer.
         epochs: As in `nc_keras.callbacks.NeuralCollapse`. Defaults to `1`.
         layers: As in `nc_keras.layerwise`.
-        head: As in `nc_keras.layerwise`.
-        pooling: As in `nc_keras.layerwise`.
-        batch_size: As in `nc_keras.layerwise`.
-        metrics: As in `nc_keras.layerwise`, but for those of one value per
-            class: `logs` hold numbers, and `"all"` leaves them out.
-        memory: As in `nc_keras.layerwise`.
+        mask: As in `nc_keras.layerwise`.
+        **options: As in `nc_keras.layerwise`, but that of `metrics` those of
+            one value per class cannot be logged: `logs` hold numbers, and
+            `"all"` leaves them out.
 
     Raises:
         ValueError: If `metrics` are not known, need a head, or have one
@@ -76,39 +84,32 @@ class LayerwiseCollapse(EpochObserver):
         log_dir: str | os.PathLike | None = None,
         epochs: int | str | Iterable[int] = 1,
         layers: Any = None,
-        head: Any = None,
-        pooling: str | None = "average",
-        batch_size: int = 256,
-        metrics: str | Iterable[str] | None = None,
-        memory: int = MEMORY,
+        mask: Any = None,
+        **options: Unpack[Options],
     ):
         super().__init__(epochs, log_dir)
         self.x = x
         self.y = y
         self.layers = layers
-        self.head = head
-        self.pooling = pooling
-        self.batch_size = batch_size
-        self.metrics = _tags(metrics)
-        self.memory = memory
+        self.mask = mask
+        plan = Plan.of(options, pooling="average")
+        tags = _tags(plan.metrics)
+        self.plan = dataclasses.replace(plan, metrics=tags)
         self._extractor: Any = None
-        charts = {tag: [f"^{tag}/"] for tag in (*self.metrics, "alignment")}
+        charts = {tag: [f"^{tag}/"] for tag in (*tags, "alignment")}
         self.panels = {"Layers: neural collapse inside the network": charts}
 
     def observe(self, epoch: int) -> dict[str, float]:
         if self._extractor is None or self._extractor.model is not self.model:
             self._extractor = layers_extractor(
-                self.model, self.layers, self.head, self.pooling
+                self.model, self.layers, self.plan
             )
-        result = layerwise(
-            self._extractor,
-            self.x,
-            self.y,
-            batch_size=self.batch_size,
-            metrics=self.metrics,
-            num_classes=num_classes_of(self.model, self.head),
-            memory=self.memory,
-        )
+        plan = self.plan
+        if plan.num_classes is None:
+            classes = num_classes_of(self.model, plan.head)
+            plan = dataclasses.replace(plan, num_classes=classes)
+        data = (self.x, self.y, self.mask)
+        result = measured_layers(self._extractor, plan, data)
         values = {
             f"{tag}/{name}": float(value)
             for name, found in result.items()

@@ -1,8 +1,13 @@
+"""Neural collapse, drawn live in TensorBoard."""
+
+from __future__ import annotations
+
 import math
 import numbers
 import os
 import pathlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
@@ -18,11 +23,14 @@ from nc_keras.callbacks.panels import panels_of
 from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.callbacks.schedule import measured_only
 from nc_keras.callbacks.terminal_phase import TerminalPhase
+from nc_keras.measuring.options import Options
 from nc_keras.measuring.registry import METRICS
-from nc_keras.measuring.source import MEMORY
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
 from nc_keras.writers.tensorboard import TensorBoardWriter
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 
 class NCTensorBoard(NeuralCollapse):
@@ -60,9 +68,6 @@ class NCTensorBoard(NeuralCollapse):
         y: As in `NeuralCollapse`.
         validation_data: As in `NeuralCollapse`.
         epochs: As in `NeuralCollapse`.
-        head: As in `NeuralCollapse`.
-        batch_size: As in `NeuralCollapse`.
-        missing: As in `NeuralCollapse`.
         threshold: As in `TerminalPhase`.
         stop_after: As in `TerminalPhase`.
         images_every: Integer, the least number of epochs between two images
@@ -70,11 +75,9 @@ class NCTensorBoard(NeuralCollapse):
             `10`.
         hparams: Dictionary of settings (numbers, strings, booleans) to show
             beside those that are found: loss, head, optimizer and the like.
-        metrics: As in `NeuralCollapse`.
-        memory: As in `NeuralCollapse`.
-        ignore_label: As in `NeuralCollapse`.
-        across_processes: As in `NeuralCollapse`.
         decompose: As in `NeuralCollapse`.
+        mask: As in `NeuralCollapse`.
+        **options: As in `NeuralCollapse`.
 
     Raises:
         OSError: If `log_dir` cannot be written to.
@@ -115,35 +118,26 @@ class NCTensorBoard(NeuralCollapse):
         validation_data: Any = None,
         *,
         epochs: int | str | Iterable[int] = 1,
-        head: Any = None,
-        batch_size: int = 256,
-        missing: str = "raise",
         threshold: float = 0.999,
         stop_after: int | None = None,
         images_every: int = 10,
         hparams: dict[str, Any] | None = None,
-        metrics: Iterable[str] | None = None,
-        memory: int = MEMORY,
-        ignore_label: int | None = None,
-        across_processes: bool = False,
         decompose: bool | None = None,
+        mask: Any = None,
+        **options: Unpack[Options],
     ):
-        if metrics is not None:
+        if options.get("metrics") is not None:
             # The terminal phase is told by the accuracy.
-            metrics = [*validate_metrics(metrics), "accuracy"]
+            chosen = validate_metrics(options["metrics"])
+            options["metrics"] = [*chosen, "accuracy"]
         super().__init__(
             x,
             y,
             validation_data,
             epochs=epochs,
-            head=head,
-            batch_size=batch_size,
-            missing=missing,
-            metrics=metrics,
-            memory=memory,
-            ignore_label=ignore_label,
-            across_processes=across_processes,
             decompose=decompose,
+            mask=mask,
+            **options,
         )
         self.log_dir = pathlib.Path(log_dir)
         self.images_every = images_every
@@ -252,8 +246,8 @@ class NCTensorBoard(NeuralCollapse):
                 for tag, metric in METRICS.items()
                 if (
                     metric.default
-                    if self.metrics is None
-                    else tag in self.metrics
+                    if self.plan.metrics is None
+                    else tag in self.plan.metrics
                 )
             ]
             self._run_writer.layout(
@@ -268,7 +262,7 @@ class NCTensorBoard(NeuralCollapse):
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         settings = {
             "model": model.name,
-            "head": type(head).__name__,
+            "head": type(head).__name__ if head else None,
             "scale": getattr(head, "scale", None),
             "loss": getattr(model.loss, "name", str(model.loss)),
             **{
@@ -322,6 +316,8 @@ class NCTensorBoard(NeuralCollapse):
             layer = self.layers[prefix]
             matrices = {"means": layer.centered_means, "weights": layer.kernel}
             for name, rows in matrices.items():
+                if rows is None:
+                    continue  # Features are measured that no head takes.
                 writer.image(step, f"cosines/{name}", cosine_image(rows))
                 writer.histogram(
                     step,

@@ -1,41 +1,45 @@
+"""Neural collapse in the `logs` of a training."""
+
+from __future__ import annotations
+
 import contextlib
 import math
 import warnings
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
 import numpy as np
 
+from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
-from nc_keras.callbacks.schedule import UNMEASURED
 from nc_keras.callbacks.schedule import loss_of
-from nc_keras.callbacks.schedule import measured_epochs
-from nc_keras.errors import NonFiniteError
 from nc_keras.graph import back_from
 from nc_keras.labels import class_labels
 from nc_keras.measuring.batches import is_one_shot
 from nc_keras.measuring.batches import labels_of
 from nc_keras.measuring.batches import refuse_endless
 from nc_keras.measuring.batches import validate_lengths
-from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.last_layer import LastLayer
-from nc_keras.measuring.measure import measurement_of
+from nc_keras.measuring.options import Options
+from nc_keras.measuring.options import Plan
+from nc_keras.measuring.options import unpacked
 from nc_keras.measuring.registry import METRICS
-from nc_keras.measuring.source import MEMORY
-from nc_keras.measuring.source import FeatureSource
 from nc_keras.measuring.validation import present_classes
 from nc_keras.measuring.validation import validate_head
 from nc_keras.metrics.mse_decomposition import decomposition_of
 from nc_keras.metrics.mse_decomposition import equivalent_decay
-from nc_keras.processes import all_gather
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 # The arrays of a LastLayer that are kept with a checkpoint.
 _KEPT = ("means", "variances", "counts", "kernel", "classes", "train_means")
 _PREFIXES = {"training": "", "validation": "val_"}
 
 
-class NeuralCollapse(keras.callbacks.Callback):
+class NeuralCollapse(EpochObserver):
     """Measures neural collapse during training and puts it into `logs`.
 
     Each measured epoch makes one forward pass over `x` (and one over the
@@ -60,27 +64,23 @@ class NeuralCollapse(keras.callbacks.Callback):
     Args:
         x: The training data, as in `nc_keras.measure`.
         y: The training labels, or `None` if `x` is a dataset.
-        validation_data: Tuple `(x, y)`, or a dataset, or `None`; `False` if
+        validation_data: Tuple `(x, y)`, or `(x, y, weight)`, of which examples
+            of weight zero are left out; or a dataset, or `None`; `False` if
             what `fit` validates on is not to be measured. Its `nc4` and
             `ncc_accuracy` refer to the class means of the training data.
         epochs: Which epochs are measured: an integer `k` for the first, the
             last and every k-th; `"log"` for the papers' 50 log-spaced ones;
             or a list of epochs, counted from 1, to which the first is added.
             Defaults to `1`.
-        head: As in `nc_keras.measure`.
-        batch_size: Integer, for arrays. Defaults to `256`.
-        missing: As in `nc_keras.metrics.collapse_metrics`.
-        metrics: As in `nc_keras.metrics.collapse_metrics`, but for those of
-            one value per class: `logs` hold numbers, and `"all"` leaves them
-            out.
-        memory: As in `nc_keras.measure`.
-        ignore_label: As in `nc_keras.measure`.
-        across_processes: As in `nc_keras.measure`: whether all data here are
-            the share of this process.
         decompose: Boolean, whether the parts of the MSE loss are measured as
             well (`"mse_nc1"`, `"mse_nc23"`, `"mse_perp"` and
             `"mse_perp_share"`, see `nc_keras.metrics.mse_decomposition`);
             `None` for whenever the model is compiled with that loss.
+        mask: As in `nc_keras.measure`, for the training data.
+        **options: As in `nc_keras.measure`, but that of `metrics` those of
+            one value per class cannot be logged: `logs` hold numbers, and
+            `"all"` leaves them out. With `across_processes` all data here are
+            the share of this process.
 
     Attributes:
         train_means: Array of shape `(C, D)`, the class means of the training
@@ -118,22 +118,15 @@ class NeuralCollapse(keras.callbacks.Callback):
         validation_data: Any = None,
         *,
         epochs: int | str | Iterable[int] = 1,
-        head: Any = None,
-        batch_size: int = 256,
-        missing: str = "raise",
-        metrics: Iterable[str] | None = None,
-        memory: int = MEMORY,
-        ignore_label: int | None = None,
-        across_processes: bool = False,
         decompose: bool | None = None,
+        mask: Any = None,
+        **options: Unpack[Options],
     ):
-        super().__init__()
-        measured_epochs(epochs, epochs=1)
-        self.metrics = validate_metrics(metrics)
-        self.memory = memory
-        self.ignore_label = ignore_label
-        self.across_processes = across_processes
+        super().__init__(epochs)
+        options["metrics"] = validate_metrics(options.get("metrics"))
+        self.plan = Plan.of(options)
         self.decompose = decompose
+        self.mask = mask
         self.x = x
         self.y = y
         self.validation_data = validation_data
@@ -141,33 +134,27 @@ class NeuralCollapse(keras.callbacks.Callback):
         self._has_warned = validation_data is False
         if validation_data is False:
             self.validation_data = None
-        self.epochs = epochs
-        self.head = head
-        self.batch_size = batch_size
-        self.missing = missing
         self.train_means = None
         self.layers: dict[str, LastLayer] = {}
-        self._extractor = None
-        self._keys = None
+        self._extractor: Any = None
 
     def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
         self._is_fitting = True
         epochs = self.params["epochs"]
-        self._keys = None
-        self._measured = measured_epochs(self.epochs, epochs)
         if min(self._measured) > epochs:
             raise ValueError(
                 f"None of the {epochs} epochs would be measured. "
-                f"Received: epochs={self.epochs!r}."
+                f"Received: epochs={self.schedule!r}."
             )
         # What is wrong with head or data is better known now than after an
         # epoch; some models are only built by their first step.
         if self.model.built:
             self._find_features()
-        for name, (x, y) in self._data().items():
+        for name, (x, y, _) in self._data().items():
             # Which of several labels are meant is known once there is a head.
             is_known = self._extractor is not None or not isinstance(y, dict)
-            if y is not None and is_known and not self.across_processes:
+            if y is not None and is_known and not self.plan.across_processes:
                 with _about(name):
                     y = labels_of(y, self._outputs())
                     self._validate_labels(validate_lengths(x, y))
@@ -182,6 +169,7 @@ class NeuralCollapse(keras.callbacks.Callback):
                 )
 
     def on_train_end(self, logs=None):
+        super().on_train_end(logs)
         self._is_fitting = False
 
     def get_state(self) -> dict:
@@ -190,16 +178,13 @@ class NeuralCollapse(keras.callbacks.Callback):
             prefix: {name: getattr(layer, name) for name in _KEPT}
             for prefix, layer in self.layers.items()
         }
-        return {
-            "train_means": self.train_means,
-            "layers": layers,
-            "keys": self._keys,
-        }
+        own = {"train_means": self.train_means, "layers": layers}
+        return super().get_state() | own
 
     def set_state(self, state: dict) -> None:
         """Goes on where `get_state()` was called."""
+        super().set_state(state)
         self.train_means = state["train_means"]
-        self._keys = state.get("keys")
         self.layers = {
             prefix: LastLayer(**values)
             for prefix, values in state["layers"].items()
@@ -220,31 +205,20 @@ class NeuralCollapse(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         loss = loss_of(logs)
-        logs.update(dict.fromkeys(self._keys or (), UNMEASURED))
-        is_due = self._keys is None or epoch + 1 in self._measured
-        if not is_due and math.isfinite(loss):
-            return
-        try:
-            if not math.isfinite(loss):
-                raise NonFiniteError(f"The loss is {loss}.")
-            values = self.measure()
-            self._keys = list(values)
-            logs.update(values)
-        except NonFiniteError as error:
-            # Another callback that stopped here knows the very step.
-            if not self.model.stop_training:
-                steps = self.params.get("steps")
-                where = f"step {steps}" if steps else "its last step"
-                print(f"Epoch {epoch + 1}, {where}: training stops. {error}")
-            self.model.stop_training = True
+        if not math.isfinite(loss):
+            self.stop(epoch, f"The loss is {loss}.")
+        super().on_epoch_end(epoch, logs)
+
+    def observe(self, epoch: int) -> dict[str, float]:
+        return self.measure()
 
     def measure(self) -> dict[str, float]:
         """Measures now, and returns the values under the keys of `logs`."""
         self._find_features()
         values = {}
-        for name, (x, y) in self._data().items():
+        for name, data in self._data().items():
             with _about(name):
-                values.update(self._measure(x, y, _PREFIXES[name]))
+                values.update(self._measure(data, _PREFIXES[name]))
         return values
 
     @property
@@ -266,60 +240,48 @@ class NeuralCollapse(keras.callbacks.Callback):
         return decay
 
     def _data(self):
-        data = {"training": (self.x, self.y)}
-        if isinstance(self.validation_data, tuple | list):
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(
-                tuple(self.validation_data)
-            )
-            data["validation"] = (x, y)
-        elif self.validation_data is not None:
-            data["validation"] = (self.validation_data, None)
+        data = {"training": (self.x, self.y, self.mask)}
+        if self.validation_data is not None:
+            data["validation"] = unpacked(self.validation_data)
         return data
 
     def _validate_labels(self, y):
-        if self._extractor is None:
+        kernel = self._extractor and self._extractor.kernel
+        if kernel is None:
             return
-        classes = self._extractor.kernel.shape[1]
+        classes = kernel.shape[1]
         if y.ndim > 1 and y.shape[-1] not in (1, classes):
             y = y.reshape(-1)  # of tokens
-        if self.ignore_label is not None and y.ndim == 1:
-            y = y[y != self.ignore_label]
+        ignored = self.plan.ignore_label
+        if ignored is not None and y.ndim == 1:
+            y = y[y != ignored]
         labels, classes = class_labels(y, classes)
-        present_classes(np.bincount(labels, minlength=classes), self.missing)
+        counts = np.bincount(labels, minlength=classes)
+        present_classes(counts, self.plan.missing)
 
     def _outputs(self):
         return self._extractor.outputs if self._extractor else []
 
     def _find_features(self):
         if self._extractor is None or self._extractor.model is not self.model:
-            self._extractor = FeatureExtractor(self.model, self.head)
+            self._extractor = self.plan.extractor(self.model)
 
-    def _measure(self, x, y, prefix):
-        metrics = self.metrics
+    def _measure(self, data, prefix):
+        metrics = self.plan.metrics
         if metrics is not None and not prefix:
             metrics = [t for t in metrics if "train_means" not in _needs(t)]
-        source = FeatureSource(
+        measurement = self.plan.measured(
             self._extractor,
-            x,
-            y,
-            self.batch_size,
-            self.memory,
-            may_be_empty=self.across_processes,
-            ignore_label=self.ignore_label,
-        )
-        measurement = measurement_of(
-            self._extractor,
-            source,
+            self.plan.source(self._extractor, *data),
             train_means=self.train_means if prefix else None,
-            missing=self.missing,
             metrics=metrics,
-            gather=all_gather if self.across_processes else None,
             scatter=True if self.decay is not None else None,
         )
         if not prefix:
             self.train_means = measurement.class_means
         self.layers[prefix] = measurement.layer
-        values = measurement.values() | self._parts(measurement)
+        values = measurement.values(self.plan.pairs)
+        values |= self._parts(measurement)
         return {prefix + log_key(tag): v for tag, v in values.items()}
 
     def _parts(self, measurement):

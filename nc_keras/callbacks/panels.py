@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nc_keras import geometry
+from nc_keras.geometry import cosines
 from nc_keras.measuring.registry import GROUPS
 from nc_keras.measuring.registry import Metric
 
@@ -73,11 +73,11 @@ def cosine_image(rows: np.ndarray, size: int = 320) -> np.ndarray:
     """
     simplex = -1 / (len(rows) - 1)
     shown = np.linspace(0, len(rows) - 1, min(len(rows), _MOST)).astype(int)
-    cosines = geometry.cosines(rows[shown])
+    of_pairs = cosines(rows[shown])
     # Each side has its own scale: full colour at 1 and at -1.
-    above = np.clip((cosines - simplex) / (1 - simplex), 0, 1)[..., None]
-    below = np.clip((simplex - cosines) / max(1 + simplex, 1e-9), 0, 1)
+    above = np.clip((of_pairs - simplex) / (1 - simplex), 0, 1)[..., None]
+    below = np.clip((simplex - of_pairs) / max(1 + simplex, 1e-9), 0, 1)
     pixels = 255 + above * (_ABOVE - 255) + below[..., None] * (_BELOW - 255)
-    pixels = np.where(np.isnan(cosines)[..., None], _UNDEFINED, pixels)
+    pixels = np.where(np.isnan(of_pairs)[..., None], _UNDEFINED, pixels)
     repeat = max(size // len(shown), 1)
     return pixels.astype("uint8").repeat(repeat, axis=0).repeat(repeat, axis=1)

@@ -16,8 +16,8 @@ def formerly_positional(*names: str) -> Callable:
 
     def decorate(construct):
         parameters = inspect.signature(construct).parameters.values()
-        kind = inspect.Parameter.KEYWORD_ONLY
-        count = sum(parameter.kind is not kind for parameter in parameters)
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        count = sum(parameter.kind is kind for parameter in parameters)
 
         @functools.wraps(construct)
         def constructed(*args, **kwargs):

@@ -1,29 +1,33 @@
+"""The signal-to-noise values of the features along a training."""
+
+from __future__ import annotations
+
 import math
 import os
 import pathlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
-from nc_keras.callbacks.schedule import UNMEASURED
-from nc_keras.callbacks.schedule import measured_epochs
 from nc_keras.errors import NonFiniteError
-from nc_keras.measuring.extractor import FeatureExtractor
-from nc_keras.measuring.measure import measurement_of
-from nc_keras.measuring.source import FeatureSource
+from nc_keras.measuring.options import Options
+from nc_keras.measuring.options import Plan
 from nc_keras.theory import central_path
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
-from nc_keras.writers.tensorboard import TensorBoardWriter
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 _KEYS = ("snr_min", "snr_max", "snr_ratio")
 
 
-class SignalToNoise(keras.callbacks.Callback):
+class SignalToNoise(EpochObserver):
     """Records the signal-to-noise singular values of the features.
 
     They are those of `Sigma_W^{-1/2} M`, see
@@ -50,8 +54,9 @@ class SignalToNoise(keras.callbacks.Callback):
             `NCTensorBoard`.
         epochs: Which epochs are measured, as in `NeuralCollapse`. Defaults to
             `1`, all of them.
-        head: As in `nc_keras.measure`.
-        batch_size: Integer, for arrays. Defaults to `256`.
+        mask: As in `nc_keras.measure`.
+        **options: As in `nc_keras.measure`, but for `metrics`, `pairs` and
+            `memory`.
 
     Attributes:
         epochs: Integer array of shape `(T,)`, the measured epochs, counted
@@ -81,6 +86,8 @@ class SignalToNoise(keras.callbacks.Callback):
     - [Han, Papyan & Donoho, 2022](https://arxiv.org/abs/2106.02073).
     """
 
+    run = "snr"
+
     @formerly_positional("log_dir", "epochs", "head", "batch_size")
     def __init__(
         self,
@@ -89,32 +96,36 @@ class SignalToNoise(keras.callbacks.Callback):
         *,
         log_dir: str | os.PathLike | None = None,
         epochs: int | str | Iterable[int] = 1,
-        head: Any = None,
-        batch_size: int = 256,
+        mask: Any = None,
+        **options: Unpack[Options],
     ):
-        super().__init__()
-        measured_epochs(epochs, epochs=1)
+        super().__init__(epochs, log_dir)
         self.x = x
         self.y = y
-        self.schedule = epochs
-        self.head = head
-        self.batch_size = batch_size
-        self.log_dir = None if log_dir is None else pathlib.Path(log_dir)
+        self.mask = mask
+        self.plan = Plan.of(
+            options,
+            ("metrics", "pairs", "memory"),
+            # One pass is enough, and what is kept is the scatter.
+            memory=0,
+            metrics="nc2_equinorm_means",
+        )
         self._clock: dict[int, Any] = {}
-        self._measured: dict[int, Any] = {}
-        self._extractor = self._rows = self._writer = None
+        self._found: dict[int, Any] = {}
+        self._extractor: Any = None
+        self._rows: Any = None
 
     @property
     def epochs(self) -> np.ndarray:
-        return np.array(list(self._measured), "int64")
+        return np.array(list(self._found), "int64")
 
     @property
     def times(self) -> np.ndarray:
-        return np.array([self._clock[epoch] for epoch in self._measured])
+        return np.array([self._clock[epoch] for epoch in self._found])
 
     @property
     def values(self) -> np.ndarray:
-        return np.array(list(self._measured.values()))
+        return np.array(list(self._found.values()))
 
     def measure(self) -> np.ndarray:
         """Measures now, and returns the singular values.
@@ -126,29 +137,31 @@ class SignalToNoise(keras.callbacks.Callback):
 
     def get_state(self) -> dict:
         """What `Checkpoint` keeps; what was written is then on the disk."""
-        for writer in (self._rows, self._writer):
-            if writer is not None:
-                writer.sync()
-        return {
+        if self._rows is not None:
+            self._rows.sync()
+        return super().get_state() | {
             "clock": list(self._clock.items()),
-            "measured": list(self._measured),
+            "measured": list(self._found),
             "values": self.values,
         }
 
     def set_state(self, state: dict) -> None:
         """Goes on where `get_state()` was called."""
+        super().set_state(state)
         self._clock = {int(epoch): time for epoch, time in state["clock"]}
-        self._measured = dict(
-            zip(state["measured"], state["values"], strict=True)
-        )
+        self._found = dict(zip(state["measured"], state["values"], strict=True))
+
+    def first_step(self, epoch: int) -> int:
+        return epoch + 1 if epoch else 0
 
     def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
         if self.log_dir is not None:
-            writable_directory(self.log_dir / "snr")
-        self._wanted = measured_epochs(self.schedule, self.params["epochs"])
+            writable_directory(pathlib.Path(self.log_dir) / self.run)
         self._begun = self._has_told = False
 
     def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
         # Only here is it known at which epoch a resumed training starts.
         if self._begun:
             return
@@ -157,54 +170,45 @@ class SignalToNoise(keras.callbacks.Callback):
         self._steps = self._finished_steps()
         self._clock.setdefault(epoch, max(self._clock.values(), default=0.0))
         if epoch == 0:
-            self._record(0, self.model.built)
+            if self.model.built:
+                self.observe(0)
+            self._write(0)
 
     def on_epoch_end(self, epoch, logs=None):
-        logs = {} if logs is None else logs
         steps = self._finished_steps()
         passed = (steps - self._steps) * self._learning_rate()
         self._clock[epoch + 1] = self._clock[epoch] + passed
         self._steps = steps
-        logs.update(dict.fromkeys(_KEYS, UNMEASURED))
-        is_due = epoch + 1 in self._wanted or max(self._measured, default=0) < 1
-        logs.update(self._record(epoch + 1, is_due))
+        super().on_epoch_end(epoch, logs)
+        self._write(epoch + 1)
 
-    def on_train_end(self, logs=None):
-        if self._writer is not None:
-            self._writer.close()
+    def observe(self, epoch: int) -> dict[str, float]:
+        values = self._found[epoch] = self._values_or_nan(epoch)
+        low, high = float(values.min()), float(values.max())
+        ratio = high / low if low else np.inf
+        found = dict(zip(_KEYS, (low, high, ratio), strict=True))
+        if math.isfinite(ratio):
+            scalars = {key.replace("_", "/"): v for key, v in found.items()}
+            self.scalars(epoch, scalars)
+            self.histogram(epoch, "singular_values/snr", values)
+        return found
 
     def _statistics(self):
         if self._extractor is None or self._extractor.model is not self.model:
-            self._extractor = FeatureExtractor(self.model, self.head)
-        # No memory: one pass is enough, and what is kept is the scatter.
-        source = FeatureSource(
-            self._extractor, self.x, self.y, self.batch_size, memory=0
-        )
-        return measurement_of(
-            self._extractor,
-            source,
-            metrics="nc2_equinorm_means",
-            scatter=True,
+            self._extractor = self.plan.extractor(self.model)
+        source = self.plan.source(self._extractor, self.x, self.y, self.mask)
+        return self.plan.measured(
+            self._extractor, source, scatter=True
         ).statistics
 
-    def _record(self, epoch, is_measured):
-        """Measures if so, writes, and returns what goes into `logs`."""
+    def _write(self, epoch):
+        if self._rows is None:
+            return
         row = {"epoch": epoch, "time": self._clock[epoch]}
-        found = {}
-        if is_measured:
-            values = self._measured[epoch] = self._values_or_nan(epoch)
-            low, high = float(values.min()), float(values.max())
-            ratio = high / low if low else np.inf
-            found = dict(zip(_KEYS, (low, high, ratio), strict=True))
-            for number, value in enumerate(values.tolist(), start=1):
-                row[f"snr_{number}"] = value
-        if self._rows is not None:
-            self._rows.write(row)
-        if found and self._writer is not None and math.isfinite(ratio):
-            scalars = {key.replace("_", "/"): v for key, v in found.items()}
-            self._writer.scalars(epoch, scalars)
-            self._writer.histogram(epoch, "singular_values/snr", values)
-        return found
+        values = self._found.get(epoch, np.empty(0))
+        for number, value in enumerate(values.tolist(), start=1):
+            row[f"snr_{number}"] = value
+        self._rows.write(row)
 
     def _values_or_nan(self, epoch):
         try:
@@ -220,23 +224,22 @@ class SignalToNoise(keras.callbacks.Callback):
     def _open(self, epoch):
         """Keeps what was measured until an epoch, and opens the files."""
         if self.log_dir is not None:
+            path = pathlib.Path(self.log_dir) / "snr.jsonl"
             if epoch == 0:
                 # Puts the file of an earlier training aside, but for its
                 # epoch 0, which the next line takes out.
-                JSONLinesWriter(self.log_dir / "snr.jsonl")
-            first = epoch + 1 if epoch else 0
-            self._rows = JSONLinesWriter(self.log_dir / "snr.jsonl", first)
-            self._writer = TensorBoardWriter(self.log_dir / "snr", first)
+                JSONLinesWriter(path)
+            self._rows = JSONLinesWriter(path, self.first_step(epoch))
             self._read(self._rows.earlier)
         last = epoch if epoch else -1
         self._clock = {e: t for e, t in self._clock.items() if e <= last}
-        self._measured = {
-            e: values for e, values in self._measured.items() if e <= last
+        self._found = {
+            e: values for e, values in self._found.items() if e <= last
         }
 
     def _read(self, rows):
         self._clock = {row["epoch"]: row["time"] for row in rows}
-        self._measured = {
+        self._found = {
             row["epoch"]: np.array(
                 [v for k, v in row.items() if k.startswith("snr_")], "float64"
             )

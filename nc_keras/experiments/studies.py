@@ -18,7 +18,7 @@ from nc_keras.experiments import datasets
 from nc_keras.experiments import locks
 from nc_keras.experiments.console.consoles import console
 from nc_keras.experiments.console.frame import run_command
-from nc_keras.experiments.console.quiet import silenced
+from nc_keras.experiments.console.quiet import import_keras
 from nc_keras.experiments.datasets.order import Order
 from nc_keras.experiments.datasets.subsets import part_of
 from nc_keras.experiments.options.study import Study
@@ -54,9 +54,7 @@ def main(
 
     def work():
         study = parse(default, description, arguments)
-        with silenced(2):
-            # Imports TensorFlow, if it is there, on every backend.
-            keras.utils.set_random_seed(study.seed)
+        import_keras(study.seed)
         run(study)
 
     run_command(work)

@@ -4,7 +4,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from nc_keras import geometry
+from nc_keras.geometry import simplex_etf
+from nc_keras.geometry import validate_num_classes
 
 
 @keras.saving.register_keras_serializable(package="nc_keras")
@@ -77,7 +78,7 @@ class ETFClassifier(keras.layers.Layer):
             raise ValueError(
                 f"`scale` must be positive. Received: scale={scale}."
             )
-        self.num_classes = geometry.validate_num_classes(num_classes)
+        self.num_classes = validate_num_classes(num_classes)
         self.scale = scale
         self.use_bias = use_bias
         self.seed = seed
@@ -128,7 +129,5 @@ class ETFClassifier(keras.layers.Layer):
         seed = self.seed
         if seed is None:
             seed = random.getrandbits(32)
-        frame = geometry.simplex_etf(
-            self.num_classes, shape[0], seed, self.rotate
-        )
+        frame = simplex_etf(self.num_classes, shape[0], seed, self.rotate)
         return ops.convert_to_tensor(frame.T, dtype=dtype)

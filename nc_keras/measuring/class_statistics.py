@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from nc_keras import geometry
 from nc_keras.arguments import real_array
 from nc_keras.errors import NonFiniteError
+from nc_keras.geometry import validate_dim
+from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import class_labels
 from nc_keras.measuring.examples import blocks
 
@@ -57,8 +58,8 @@ class ClassStatistics:
         cls, num_classes: int, dim: int, scatter: bool = True
     ) -> ClassStatistics:
         """Statistics of no examples, the neutral element of `merge`."""
-        num_classes = geometry.validate_num_classes(num_classes)
-        dim = geometry.validate_dim(dim)
+        num_classes = validate_num_classes(num_classes)
+        dim = validate_dim(dim)
         return cls(
             counts=np.zeros(num_classes, "int64"),
             means=np.zeros((num_classes, dim)),

@@ -1,19 +1,20 @@
-from collections.abc import Iterable
+"""Measures the neural collapse of a model, by one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
 import numpy as np
 
 from nc_keras.measuring.extractor import FeatureExtractor
-from nc_keras.measuring.extractor import extractor_of
-from nc_keras.measuring.pairs import validate_sample
-from nc_keras.measuring.passes import Measurement
+from nc_keras.measuring.options import Options
+from nc_keras.measuring.options import Plan
 from nc_keras.measuring.passes import mean_feature
-from nc_keras.measuring.passes import measured
-from nc_keras.measuring.source import MEMORY
-from nc_keras.measuring.source import FeatureSource
-from nc_keras.measuring.validation import validate_head
-from nc_keras.processes import all_gather
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 
 def measure(
@@ -21,20 +22,10 @@ def measure(
     x: Any,
     y: Any = None,
     *,
-    batch_size: int = 256,
-    head: Any = None,
-    features: Any = None,
-    pooling: str | None = None,
     mask: Any = None,
-    ignore_label: int | None = None,
-    num_classes: int | None = None,
     train_means: Any = None,
-    missing: str = "raise",
-    metrics: str | Iterable[str] | None = None,
     ood: Any = None,
-    pairs: int | None = None,
-    memory: int = MEMORY,
-    across_processes: bool = False,
+    **options: Unpack[Options],
 ) -> dict[str, Any]:
     """Measures the neural collapse of a model's last layer.
 
@@ -59,31 +50,35 @@ def measure(
             Examples of weight zero are left out.
         y: Integer or one-hot labels; integers of shape `(N, T)` for the
             tokens of sequences.
-        batch_size: Integer, for arrays. The values do not depend on it.
-        head: The classifier layer or its name. Only needed where it is not
-            the last layer with weights, or the model is subclassed.
-        features: As in `nc_keras.FeatureExtractor`: another layer to measure.
-        pooling: As in `nc_keras.FeatureExtractor`.
         mask: Array of the shape of integer labels, true where they count.
-        ignore_label: Integer, a label that is left out, or `None`.
-        num_classes: Integer, or `None` to take it from the head, or from the
-            labels where there is no head.
         train_means: As in `nc_keras.metrics.collapse_metrics`.
-        missing: As in `nc_keras.metrics.collapse_metrics`.
-        metrics: As in `nc_keras.metrics.collapse_metrics`.
         ood: Out-of-distribution examples: an array, or a dataset of `(x, y)`
             batches whose labels do not matter; all of them in every process.
-        pairs: As in `nc_keras.metrics.collapse_metrics`.
-        memory: Integer, how many bytes of features may be kept. Defaults to
-            2 GiB.
-        across_processes: Boolean, whether `x` and `y` are the share of this
-            process, and the values those of the examples of all processes. A
-            share may be smaller than others, or empty. Defaults to `False`.
+        **options: The options that all measurements share:
+            `batch_size`: Integer, for arrays. The values do not depend on it.
+            Defaults to `256`.
+            `head`: The classifier layer or its name. Only needed where it is
+            not the last layer with weights, or the model is subclassed.
+            `features`: As in `nc_keras.FeatureExtractor`: another layer to
+            measure.
+            `pooling`: As in `nc_keras.FeatureExtractor`.
+            `ignore_label`: Integer, a label that is left out.
+            `num_classes`: Integer. Taken from the head otherwise, or from the
+            labels where there is no head.
+            `missing`, `metrics`, `pairs`: As in
+            `nc_keras.metrics.collapse_metrics`.
+            `memory`: Integer, how many bytes of features may be kept.
+            Defaults to 2 GiB.
+            `across_processes`: Boolean, whether the examples are the share of
+            this process, and the values those of the examples of all
+            processes. A share may be smaller than others, or empty. Defaults
+            to `False`.
 
     Returns:
         Dictionary from tags to floats, as `collapse_metrics`.
 
     Raises:
+        TypeError: If an option is not known.
         ValueError: If the model is not built, its head cannot be found, or
             the data are invalid.
 
@@ -95,53 +90,18 @@ def measure(
     >>> values["nc1"] > 0
     True
     """
-    validate_sample(pairs)
-    extractor = extractor_of(model, head, features, pooling)
-    head_weights = extractor.kernel, extractor.bias
-    measurement = measurement_of(
+    plan = Plan.of(options)
+    extractor = plan.extractor(model)
+    measurement = plan.measured(
         extractor,
-        FeatureSource(
-            extractor,
-            x,
-            y,
-            batch_size,
-            memory,
-            mask=mask,
-            ignore_label=ignore_label,
-            may_be_empty=across_processes,
-        ),
-        num_classes=num_classes,
+        plan.source(extractor, x, y, mask),
+        (extractor.kernel, extractor.bias),
         train_means=train_means,
-        missing=missing,
-        metrics=metrics,
-        ood_mean=None if ood is None else ood_mean(extractor, ood, batch_size),
-        gather=all_gather if across_processes else None,
-        head=head_weights,
+        ood_mean=(
+            None if ood is None else ood_mean(extractor, ood, plan.batch_size)
+        ),
     )
-    return measurement.values(pairs, progress=True)
-
-
-def measurement_of(
-    extractor: FeatureExtractor, source: FeatureSource, **options: Any
-) -> Measurement:
-    """Measures what an extractor makes of a source.
-
-    Args:
-        extractor: The `FeatureExtractor`, for its head.
-        source: The `FeatureSource`.
-        **options: Arguments of `nc_keras.measuring.passes.Measurement`.
-    """
-    # Of a layer's features the width is known after a pass, and so is then
-    # whether the head takes them: it must not depend on what was run before.
-    head = options.pop("head", None) or (extractor.kernel, extractor.bias)
-    kernel, bias = validate_head(*head)
-    classes = options.pop("num_classes", None)
-    if classes is None and kernel is not None:
-        classes = len(kernel)
-    means = options.get("train_means")
-    if classes is None and means is not None and np.ndim(means) == 2:
-        classes = len(means)
-    return measured(source, kernel, bias, classes, **options)
+    return measurement.values(plan.pairs, progress=True)
 
 
 def ood_mean(

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_keras import geometry
+from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import weighted_rows
 from nc_keras.measuring.class_statistics import ClassStatistics
 from nc_keras.measuring.evaluation import available
@@ -75,7 +75,7 @@ class CollapseMetric(CenteredSums):
         dtype: Any = None,
     ):
         super().__init__(name=name, dtype=dtype)
-        self.num_classes = geometry.validate_num_classes(num_classes)
+        self.num_classes = validate_num_classes(num_classes)
         self._built = False
 
     def build(self, dim: int) -> None:

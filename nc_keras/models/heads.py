@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from nc_keras import geometry
+from nc_keras.geometry import validate_num_classes
 from nc_keras.layers.etf_classifier import ETFClassifier
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 
@@ -45,7 +45,7 @@ def make_head(
     >>> nc_keras.models.heads.make_head("etf", 10).num_classes
     10
     """
-    num_classes = geometry.validate_num_classes(num_classes)
+    num_classes = validate_num_classes(num_classes)
     if isinstance(head, keras.layers.Layer):
         return head
     if not isinstance(head, str) or head not in HEADS:

@@ -6,8 +6,6 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from scipy import special
-
 # What each spread is, for legends and the heads of tables.
 SPREADS = {
     "range": "smallest to largest seed",
@@ -60,6 +58,8 @@ def half_width(values: Sequence[float], spread: str) -> float:
     deviation = statistics.stdev(values)
     if spread != "ci95":
         return deviation
+    from scipy import special  # Only where it is asked for: it loads slowly.
+
     quantile = float(special.stdtrit(len(values) - 1, 0.975))
     return quantile * deviation / math.sqrt(len(values))
 

@@ -1,11 +1,1 @@
-from nc_keras.writers.json_lines import JSONLinesWriter
-from nc_keras.writers.snapshots import Snapshot
-from nc_keras.writers.snapshots import SnapshotDirectory
-from nc_keras.writers.tensorboard import TensorBoardWriter
-
-__all__ = [
-    "JSONLinesWriter",
-    "Snapshot",
-    "SnapshotDirectory",
-    "TensorBoardWriter",
-]
+"""Files that a training writes: whole, or not at all."""

@@ -37,7 +37,8 @@ class JSONLinesWriter:
     Example:
 
     >>> path = os.path.join(tempfile.mkdtemp(), "metrics.jsonl")
-    >>> writer = nc_keras.writers.JSONLinesWriter(path)
+    >>> from nc_keras.writers.json_lines import JSONLinesWriter
+    >>> writer = JSONLinesWriter(path)
     >>> writer.write({"epoch": 1, "nc1": 0.5})
     >>> nc_keras.writers.json_lines.read_json_lines(path)
     [{'epoch': 1, 'nc1': 0.5}]

@@ -49,9 +49,11 @@ class SnapshotDirectory:
 
     Example:
 
-    >>> snapshots = nc_keras.writers.SnapshotDirectory(tempfile.mkdtemp())
+    >>> from nc_keras.writers.snapshots import Snapshot
+    >>> from nc_keras.writers.snapshots import SnapshotDirectory
+    >>> snapshots = SnapshotDirectory(tempfile.mkdtemp())
     >>> weights = [np.ones(3)]
-    >>> snapshots.save(nc_keras.writers.Snapshot(7, weights, {"loss": 0.5}))
+    >>> snapshots.save(Snapshot(7, weights, {"loss": 0.5}))
     >>> snapshots.newest().record
     {'loss': 0.5}
     """

@@ -44,7 +44,8 @@ class TensorBoardWriter:
 
     Example:
 
-    >>> writer = nc_keras.writers.TensorBoardWriter(tempfile.mkdtemp())
+    >>> from nc_keras.writers.tensorboard import TensorBoardWriter
+    >>> writer = TensorBoardWriter(tempfile.mkdtemp())
     >>> writer.scalars(1, {"nc/nc1": 0.5, "loss": 2.0})
     >>> writer.close()
     """

@@ -27,7 +27,7 @@ def test_the_former_order_works_and_warns(data, tmp_path):
     assert (snr.log_dir, snr.schedule) == (tmp_path, "log")
     with pytest.warns(DeprecationWarning, match="NCTensorBoard takes epochs"):
         panels = nc_keras.callbacks.NCTensorBoard(tmp_path, *data, None, 5)
-    assert panels.epochs == 5
+    assert panels.schedule == 5
     with pytest.raises(TypeError, match="multiple values"):
         with pytest.warns(DeprecationWarning):
             NeuralCollapse(*data, None, 5, epochs=2)
@@ -64,3 +64,55 @@ def test_keras_adds_no_second_bar(data, capsys):
     network().fit(*data, callbacks=callbacks, verbose=2)
     assert capsys.readouterr().out.count("1/1") == 1
     assert isinstance(callbacks[0], keras.callbacks.ProgbarLogger)
+
+
+def test_callbacks_have_the_options_of_measure(data):
+    x, y = data
+    weights = np.arange(30) % 4 > 0
+    model = network()
+    collapse = NeuralCollapse(
+        x, y, (x, y, weights), mask=weights, pairs=2, features=model.layers[-2]
+    )
+    logs = model.fit(x, y, callbacks=[collapse], verbose=0).history
+    expected = nc_keras.measure(model, x, y, mask=weights, pairs=2)
+    assert logs["nc1"] == [pytest.approx(expected["nc1"], rel=1e-6)]
+    assert logs["val_nc1"] == logs["nc1"]
+    assert logs["nc1"] != [pytest.approx(nc_keras.measure(model, x, y)["nc1"])]
+
+
+def test_layers_are_measured_with_a_mask(data):
+    x, y = data
+    weights, model = np.arange(30) % 4 > 0, network()
+    layers = nc_keras.callbacks.LayerwiseCollapse(x, y, mask=weights)
+    logs = model.fit(x, y, callbacks=[layers], verbose=0).history
+    expected = nc_keras.layerwise(model, x[weights], y[weights])
+    (found,) = (logs[key] for key in logs if key.startswith("nc1/"))
+    assert found == [pytest.approx(expected.column("nc1")[0], rel=1e-6)]
+
+
+def test_features_that_no_head_takes(data, tmp_path):
+    model = network()
+    panels = nc_keras.callbacks.NCTensorBoard(
+        tmp_path, *data, features=lambda inputs: inputs
+    )
+    logs = model.fit(*data, callbacks=[panels], verbose=0).history
+    assert logs["nc1"] == [
+        pytest.approx(nc_keras.metrics.collapse_metrics(*data)["nc1"], rel=1e-6)
+    ]
+    assert "nc4" not in logs
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, y, **o: nc_keras.measure(network(), x, y, **o),
+        lambda x, y, **o: nc_keras.report(network(), (x, y), **o),
+        lambda x, y, **o: nc_keras.layerwise(network(), x, y, **o),
+        NeuralCollapse,
+        nc_keras.callbacks.LayerwiseCollapse,
+        nc_keras.callbacks.SignalToNoise,
+    ],
+)
+def test_an_option_that_is_not_known(call, data):
+    with pytest.raises(TypeError, match="Did you mean batch_size?"):
+        call(*data, batchsize=3)

@@ -1,7 +1,7 @@
 import pytest
 
 from nc_keras.callbacks import log_spaced_epochs
-from nc_keras.callbacks.schedule import measured_epochs
+from nc_keras.epochs import measured_epochs
 
 
 def test_the_published_epochs():

@@ -225,7 +225,7 @@ def test_weights_that_are_not_finite_stop_the_training(few, observer, capsys):
     callback = observer() if observer else NormalizedMargins(x, y)
     logs = model.fit(x, y, epochs=3, verbose=0, callbacks=[callback]).history
     assert len(logs["loss"]) == 1
-    assert "Epoch 1: training stops. The weights" in capsys.readouterr().out
+    assert ": training stops. The weights" in capsys.readouterr().out
 
 
 def test_alignment_of_means_and_weights(rng):

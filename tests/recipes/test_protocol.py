@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nc_keras.callbacks.schedule import log_spaced_epochs
+from nc_keras.epochs import log_spaced_epochs
 from nc_keras.experiments import datasets
 from nc_keras.experiments.options import protocol
 from nc_keras.experiments.options.settings import ALL_HEADS

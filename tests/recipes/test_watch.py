@@ -12,10 +12,6 @@ from pathlib import Path
 
 import keras
 import pytest
-from watched import cells
-from watched import every_state
-from watched import lines
-from watched import make_run
 
 from nc_keras.experiments.datasets.loading import prepare
 from nc_keras.experiments.locks import hold
@@ -25,6 +21,10 @@ from nc_keras.experiments.watching.states import Watch
 from nc_keras.writers.json_lines import read_json_lines
 from recipes import digits
 from recipes import watch
+from tests.experiments.watching.watched import cells
+from tests.experiments.watching.watched import every_state
+from tests.experiments.watching.watched import lines
+from tests.experiments.watching.watched import make_run
 
 screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 ROOT = Path(__file__).parents[2]
@@ -55,9 +55,9 @@ def test_without_a_terminal_one_table_is_printed(tmp_path):
 
 
 def test_it_starts_quietly_and_without_what_trains():
-    heavy = "ray grain tensorflow_datasets".split()
+    heavy = "keras ray grain tensorflow_datasets".split()
     code = (
-        "import sys; from recipes import watch; "
+        "import sys; from recipes import watch, report, grid, sweep, mnist; "
         f"sys.exit(' '.join(sys.modules.keys() & {set(heavy)}) or None)"
     )
     result = subprocess.run(

@@ -26,6 +26,17 @@ def main(process, first):
             model, x[share], y[share], train_means=np.eye(10, 32), **options
         ),
     }
+    report = nc_keras.report(
+        model,
+        (x[share], y[share]),
+        (x[share], y[share]),
+        ood=1 - x[:200],
+        print_fn=lambda text: None,
+        **options,
+    )
+    values |= {f"report_{name}": part for name, part in report.items()}
+    layers = nc_keras.layerwise(model, x[share], y[share], **options)
+    values["layers"] = list(layers.values())[-1]
     wrong = y[share].copy()
     wrong[:1] = 11 * (process == 0)
     try:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nc_keras.writers import JSONLinesWriter
+from nc_keras.writers.json_lines import JSONLinesWriter
 from nc_keras.writers.json_lines import read_json_lines
 
 

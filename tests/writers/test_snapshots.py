@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from nc_keras.callbacks import Checkpoint
-from nc_keras.writers import Snapshot
-from nc_keras.writers import SnapshotDirectory
+from nc_keras.writers.snapshots import Snapshot
+from nc_keras.writers.snapshots import SnapshotDirectory
 
 RECORD = {"loss": 0.5, "state": {"best": np.arange(3.0), "text": "x"}}
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from tensorboard.util import tensor_util
 
-from nc_keras.writers import TensorBoardWriter
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.files import writable_directory
+from nc_keras.writers.tensorboard import TensorBoardWriter
 from tests.helpers import events_of
 
 

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-import keras
 import tyro
 
-from nc_keras.experiments.command.comparison import run
 from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.program import program
-from nc_keras.experiments.console.quiet import silenced
+from nc_keras.experiments.console.quiet import import_keras
 from nc_keras.experiments.options.settings import Settings
 
 
@@ -54,9 +52,9 @@ def main(
 
     def work():
         settings = parse(default, description, arguments, prog)
-        with silenced(2):
-            # Imports TensorFlow, if it is there, on every backend.
-            keras.utils.set_random_seed(0)
+        import_keras()
+        from nc_keras.experiments.command.comparison import run
+
         return run(settings)
 
     run_command(work)

@@ -1,4 +1,7 @@
+"""What the libraries below write that nobody asked for."""
+
 import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -25,3 +28,18 @@ def silenced(*descriptors: int) -> Iterator[None]:
         for descriptor, copy in kept.items():
             os.dup2(copy, descriptor)
             os.close(copy)
+
+
+def import_keras(seed: int = 0) -> None:
+    """Imports Keras and `nc_keras` as a whole, quietly, and seeds them.
+
+    Commands call it once they know what to do: it takes seconds, and what
+    they print before, such as `--help`, does not need it.
+
+    Args:
+        seed: Integer, for Keras' own random numbers.
+    """
+    with silenced(2):
+        importlib.import_module("nc_keras.public")
+        # Imports TensorFlow, if it is there, on every backend.
+        importlib.import_module("keras").utils.set_random_seed(seed)

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nc_keras.experiments.console.names import nearest
-from nc_keras.metrics import METRICS
+from nc_keras.experiments.console.quiet import import_keras
 
 # Of each kind, the objects by their names; and the `module:name` of those
 # that a command line named so.
@@ -116,6 +116,7 @@ def module_of(name: str) -> types.ModuleType:
             "A module has no path: name its file, with `.py`, or the module "
             f"alone. Received: {name!r}."
         )
+    import_keras()  # As most modules do, and not quietly.
     try:
         module = importlib.import_module(name)
     except ImportError as error:
@@ -193,6 +194,9 @@ def by_tag(metrics: Any) -> dict[str, Any]:
     """
     if isinstance(metrics, str) or callable(metrics):
         metrics = (metrics,)
+    if metrics:
+        # Imports Keras, which the options of a command do without.
+        from nc_keras.metrics import METRICS
     found = {}
     for one in metrics:
         is_reference = isinstance(one, str) and ":" in one

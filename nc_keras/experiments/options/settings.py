@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from nc_keras.callbacks.schedule import log_spaced_epochs
+from nc_keras.epochs import log_spaced_epochs
 from nc_keras.experiments.options.own import REFERENCES
 from nc_keras.experiments.options.own import Own
 from nc_keras.experiments.options.own import by_tag

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 import nc_keras
-from nc_keras.callbacks.schedule import log_spaced_epochs
+from nc_keras.epochs import log_spaced_epochs
 from nc_keras.experiments.datasets import Dataset
 from nc_keras.experiments.datasets import ImageStream
 from nc_keras.experiments.datasets.devices import several_processes

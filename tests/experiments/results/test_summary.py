@@ -2,12 +2,12 @@ import io
 import math
 
 import pytest
-import records
 from rich.console import Console
 
 from nc_keras.experiments.results import findings
 from nc_keras.experiments.results import summary
 from nc_keras.experiments.results import tables
+from tests.experiments import records
 
 
 def cells(record, label, loss="ce"):

@@ -5,7 +5,6 @@ import io
 import statistics
 
 import pytest
-import records
 import scipy.stats
 
 from nc_keras.experiments.options.settings import SHOWN
@@ -17,6 +16,7 @@ from nc_keras.experiments.results.comparison import Comparison
 from nc_keras.experiments.results.comparison import export
 from nc_keras.experiments.results.record import write_json
 from recipes import report as again
+from tests.experiments import records
 
 NC1 = [0.010, 0.011, 0.012]  # at the end, of the three seeds
 

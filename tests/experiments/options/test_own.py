@@ -26,7 +26,7 @@ from recipes.compare import recipe_of
 from recipes.compare import settings_of
 from recipes.sweep import sweep
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "own.md"
 
 

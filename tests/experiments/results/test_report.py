@@ -4,12 +4,12 @@ import math
 import re
 
 import pytest
-import records
 
 from nc_keras.experiments.results import page as pages
 from nc_keras.experiments.results import panels
 from nc_keras.experiments.results import plots
 from recipes import report
+from tests.experiments import records
 
 screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 

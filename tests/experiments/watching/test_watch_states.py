@@ -4,17 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from watched import every_state
-from watched import line
-from watched import lines
-from watched import make_run
-from watched import make_settings
-from watched import shown
 
 from nc_keras.experiments.locks import hold
 from nc_keras.experiments.watching.page import render
 from nc_keras.experiments.watching.states import Watch
 from nc_keras.experiments.watching.states import time_left
+from tests.experiments.watching.watched import every_state
+from tests.experiments.watching.watched import line
+from tests.experiments.watching.watched import lines
+from tests.experiments.watching.watched import make_run
+from tests.experiments.watching.watched import make_settings
+from tests.experiments.watching.watched import shown
 
 
 def test_every_state(tmp_path):

@@ -3,7 +3,6 @@ import math
 
 import numpy as np
 import pytest
-import records
 from PIL import Image
 
 from nc_keras.experiments.results import curves
@@ -11,6 +10,7 @@ from nc_keras.experiments.results import panels
 from nc_keras.experiments.results import plots
 from nc_keras.experiments.results import summary
 from nc_keras.plot import style
+from tests.experiments import records
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from nc_keras.experiments import datasets
 from nc_keras.experiments.datasets import originals
 from nc_keras.experiments.datasets import prepared
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SOURCE = datasets.Source(
     version="1.0.0",
     image_shape=(4, 5, 1),

@@ -2,10 +2,10 @@ import json
 import os
 
 import pytest
-from watched import line
-from watched import lines
 
 from nc_keras.experiments.watching.reading import Metrics
+from tests.experiments.watching.watched import line
+from tests.experiments.watching.watched import lines
 
 
 def state_of(metrics):

@@ -5,13 +5,13 @@ import re
 import time
 
 import pytest
-from watched import every_state
-from watched import lines
-from watched import make_run
 
 from nc_keras.experiments.watching.page import render
 from nc_keras.experiments.watching.page import write_page
 from nc_keras.experiments.watching.states import Watch
+from tests.experiments.watching.watched import every_state
+from tests.experiments.watching.watched import lines
+from tests.experiments.watching.watched import make_run
 
 screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
 needs_browser = pytest.mark.skipif(

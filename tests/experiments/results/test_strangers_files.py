@@ -8,7 +8,6 @@ import random
 import re
 
 import pytest
-import records
 from rich.console import Console
 
 from nc_keras.experiments.console.plain import plain
@@ -20,6 +19,7 @@ from nc_keras.experiments.watching.page import write_page
 from nc_keras.experiments.watching.screen import screen
 from nc_keras.experiments.watching.states import Watch
 from recipes import report
+from tests.experiments import records
 
 ESCAPES = "\x1b]0;PWNED\x07\x1b[2J \x9b2J\r\nx"
 BASE = {"epochs": 3, "losses": ["ce"], "heads": ["linear"], "seeds": [0]}

@@ -16,7 +16,7 @@ from nc_keras.experiments.datasets.devices import shares
 from tests.helpers import rows_of
 from tests.helpers import rows_without_times
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # 1,347 images in batches of 64: the last has 3, which two cannot share.
 OPTIONS = "--epochs 3 --network mlp --widths 32 16 --heads linear".split()
 OPTIONS += "--deepfool 5 --progress False --learning-rate 0.05".split()

@@ -4,11 +4,11 @@ import contextlib
 import json
 import os
 
-import records
 from rich.console import Console
 
 from nc_keras.experiments import locks
 from nc_keras.experiments.watching.screen import screen
+from tests.experiments import records
 
 
 def line(epoch, seconds, head="linear"):

@@ -1,15 +1,15 @@
 import re
 
 import pytest
-import records
-from watched import cells
-from watched import every_state
-from watched import make_run
-from watched import shown
 
 from nc_keras.experiments.locks import hold
 from nc_keras.experiments.watching.states import Watch
 from nc_keras.experiments.watching.words import duration
+from tests.experiments import records
+from tests.experiments.watching.watched import cells
+from tests.experiments.watching.watched import every_state
+from tests.experiments.watching.watched import make_run
+from tests.experiments.watching.watched import shown
 
 
 @pytest.fixture(scope="module")

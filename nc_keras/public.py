@@ -1,0 +1,39 @@
+"""The names that `import nc_keras` brings."""
+
+from nc_keras import callbacks
+from nc_keras import geometry
+from nc_keras import layers
+from nc_keras import losses
+from nc_keras import metrics
+from nc_keras import models
+from nc_keras import optimizers
+from nc_keras import plot
+from nc_keras import theory
+from nc_keras import weights
+from nc_keras.layerwise import layerwise
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.measure import measure
+from nc_keras.namesakes import stand_for_module
+from nc_keras.report import report
+from nc_keras.robustness import DeepFool
+from nc_keras.robustness import deepfool
+
+__all__ = [
+    "DeepFool",
+    "FeatureExtractor",
+    "callbacks",
+    "deepfool",
+    "geometry",
+    "layers",
+    "layerwise",
+    "losses",
+    "measure",
+    "metrics",
+    "models",
+    "optimizers",
+    "plot",
+    "report",
+    "theory",
+    "weights",
+]
+stand_for_module(layerwise, report)
