@@ -93,8 +93,14 @@ def test_the_layout_is_that_of_the_panels(ask):
     } == PANELS
 
 
-@pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize("rows", ["means", "weights"])
+@pytest.mark.parametrize(
+    "run, rows",
+    [
+        ("nc_train", "means"),
+        ("nc_train", "weights"),
+        ("nc_validation", "means"),
+    ],
+)
 def test_images_and_histograms_of_a_resumed_run(ask, run, rows):
     images = ask("images/images", run=run, tag=f"cosines/{rows}", sample=0)
     assert [image["step"] for image in images] == [1, 3, 5]
@@ -106,6 +112,22 @@ def test_images_and_histograms_of_a_resumed_run(ask, run, rows):
         assert sum(count for _, _, count in bins) == 10
 
 
+def test_the_columns_of_the_hparams_page(ask):
+    answer = ask("hparams/experiment", request="{}")
+    names = [info["name"] for info in answer["hparamInfos"]]
+    assert names[:4] == ["head", "learning_rate", "loss", "weight_decay"]
+    headings = [info["displayName"] for info in answer["metricInfos"]]
+    assert headings[:2] == ["accuracy, validation", "accuracy, train"]
+    assert len(headings) == 6
+
+
+def test_the_texts_are_served(ask):
+    tags = ask("text/tags")["."]
+    assert "what it means/NC1 variability collapse" in tags
+    [text] = ask("text/text", run=".", tag=tags[0])
+    assert "<strong>" in text["text"]
+
+
 def test_hparams_know_the_settings_and_the_end_of_the_run(ask):
     request = {"sliceSize": 10, "allowedStatuses": api_pb2.Status.keys()}
     answer = ask("hparams/session_groups", request=json.dumps(request))
@@ -114,5 +136,7 @@ def test_hparams_know_the_settings_and_the_end_of_the_run(ask):
     assert group["hparams"]["loss"] == "ce"
     assert group["hparams"]["head"] == "Dense"
     assert group["hparams"]["learning_rate"] == 0.125
+    columns = [one["name"]["tag"] for one in group["metricValues"]]
+    assert columns[0] == "nc/accuracy" and "nc/nc1" in columns
     [session] = group["sessions"]
     assert session["status"] == "STATUS_SUCCESS"
