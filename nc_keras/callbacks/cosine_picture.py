@@ -14,8 +14,8 @@ from nc_keras.shades import shades
 
 _MOST = 512  # classes in an image
 _SIZE = 320  # pixels, about, that the classes are wide
-_NAMES = 40  # classes, up to which each has its name
 _TEXT, _TITLE = 12, 14  # points
+_LINE = 15  # pixels that a name needs
 _INK = (26, 27, 28)
 _GAP = 8  # pixels
 _BAR = 14  # pixels that the colour bar is wide
@@ -47,7 +47,7 @@ def cosine_picture(
 
     Args:
         rows: Array of shape `(C, D)`.
-        names: The name of each row; of more than 40 some are written.
+        names: The name of each row, of which as many are written as fit.
         title: String, what the rows are.
 
     Returns:
@@ -61,7 +61,7 @@ def cosine_picture(
     """
     matrix = Image.fromarray(cosine_image(rows))
     font = ImageFont.load_default(_TEXT)
-    written = _names(names)
+    written = _names(names, matrix.height)
     widest = max(int(font.getlength(text)) for _, text in written)
     left, top = widest + 2 * _GAP, _TITLE + 2 * _GAP
     bar = _bar(len(rows), matrix.height, font)
@@ -89,10 +89,10 @@ def _shown(count):
     return np.linspace(0, count - 1, min(count, _MOST)).astype(int)
 
 
-def _names(names):
+def _names(names, height):
     """Places and names, as many as have room."""
     shown = _shown(len(names))
-    every = -(-len(shown) // _NAMES)
+    every = -(-_LINE * len(shown) // height)
     return [
         (place, str(names[row]))
         for place, row in enumerate(shown)
@@ -116,7 +116,7 @@ def _bar(count, height, font):
     colors = shades(values, simplex)[:, None].repeat(_BAR, axis=1)
     labels = {
         1.0: "1: the same direction",
-        simplex: f"{simplex:.3g}: simplex ETF",
+        simplex: f"{simplex:.2g}: simplex ETF",
         -1.0: "-1: opposite",
     }
     room = max(int(font.getlength(text)) for text in labels.values())

@@ -26,8 +26,9 @@ _OF_GROUPS = {
 }
 LOSS = """\
 Each run has two lines: `nc_train`, and `nc_validation` if there are \
-validation data. The same curve once more, as `terminal_phase/...`, begins where the \
-training error has vanished: from there on the papers look at collapse.
+validation data. The same curve once more, as `terminal_phase/...`, begins \
+where the training error has vanished: from there on the papers look at \
+collapse.
 
 * **loss**, **error**: down is better. Both are measured after the epoch, in \
 inference mode.
