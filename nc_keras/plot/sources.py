@@ -182,9 +182,15 @@ def _is_history(source):
         isinstance(key, str)
         and isinstance(values, Sequence | np.ndarray)
         and not isinstance(values, str)
-        and all(np.isscalar(v) and not isinstance(v, str) for v in values)
+        and all(map(_is_value, values))
         for key, values in source.items()
     )
+
+
+def _is_value(value):
+    """Whether it is what `logs` hold: a number of any backend, or an array."""
+    is_array = isinstance(value, np.ndarray)
+    return value is None or is_array or hasattr(value, "__float__")
 
 
 def _is_several(source):

@@ -3,6 +3,7 @@
 import json
 import math
 
+import keras
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -63,6 +64,15 @@ def test_a_history_a_folder_and_a_file_are_the_same_curves(tmp_path):
         if one.get_linestyle() == ":"
     ]
     assert marks == [3]
+
+
+def test_numbers_of_a_backend_are_numbers():
+    history = {
+        "nc1": [keras.ops.convert_to_tensor(0.5), np.float32(0.25), None],
+        "per_class_variance": [np.ones(3)] * 3,
+    }
+    (line,) = lines(curves(history))
+    assert line == ([1, 2], [0.5, 0.25], "-")
 
 
 def test_a_keras_history(digits):
