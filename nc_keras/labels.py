@@ -11,6 +11,8 @@ from nc_keras.geometry import validate_num_classes
 
 # So many classes are taken from a label alone: more is rather a wrong label.
 _MOST_CLASSES = 10**7
+# How far from 1 probabilities add up that have been rounded to bfloat16.
+_ROUNDED = 0.01
 # Up to here a float dtype holds every integer.
 _LARGEST_INTEGER = {"bfloat16": 2**8, "float16": 2**11, "float32": 2**24}
 _SHORT = ("bool", "int8", "uint8", "int16", "uint16")
@@ -81,7 +83,7 @@ def partial_labels(labels: Any, num_classes: int | None = None) -> np.ndarray:
     return class_labels(labels, num_classes)[0]
 
 
-def one_hot_rows(labels: Any, outputs: Any) -> Any:
+def one_hot_rows(labels: Any, outputs: Any, soft: bool = False) -> Any:
     """Returns the one-hot rows of labels, on the device.
 
     A row whose label names no class is NaN: it cannot be refused there
@@ -92,6 +94,7 @@ def one_hot_rows(labels: Any, outputs: Any) -> Any:
         labels: Tensor of integers of shape `(...)` or `(..., 1)`, of any
             dtype, or of one-hot rows of shape `(..., C)`.
         outputs: Tensor of shape `(..., C)`, whose dtype the result has.
+        soft: Boolean, whether rows may be any probabilities of the classes.
 
     Returns:
         A tensor of shape `(..., C)`.
@@ -102,7 +105,7 @@ def one_hot_rows(labels: Any, outputs: Any) -> Any:
     """
     form = _form(labels, outputs)
     if form == "one_hot":
-        return _valid_rows(labels, outputs.dtype)
+        return _valid_rows(labels, outputs.dtype, soft)
     if form == "column":
         labels = ops.squeeze(labels, axis=-1)
     classes = outputs.shape[-1]
@@ -211,10 +214,16 @@ def _fit(shape, expected):
     )
 
 
-def _valid_rows(rows, dtype):
+def _valid_rows(rows, dtype, soft):
     """One-hot rows as they are, and NaN in place of any other row."""
     if keras.backend.standardize_dtype(rows.dtype) == "bool":
         rows = ops.cast(rows, dtype)
+    if soft:
+        rows = ops.cast(rows, dtype)
+        total = ops.sum(ops.cast(rows, "float32"), axis=-1, keepdims=True)
+        valid = ops.all(rows >= 0, axis=-1, keepdims=True)
+        valid = valid & (ops.abs(total - 1) < _ROUNDED)
+        return ops.where(valid, rows, float("nan"))
     valid = ops.all((rows == 0) | (rows == 1), axis=-1, keepdims=True)
     rows = ops.cast(rows, dtype)
     valid = valid & (ops.sum(rows, axis=-1, keepdims=True) == 1)

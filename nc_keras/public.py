@@ -13,6 +13,7 @@ from nc_keras import weights
 from nc_keras.layerwise import layerwise
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.measure import measure
+from nc_keras.measuring.verdict import verdict
 from nc_keras.namesakes import stand_for_module
 from nc_keras.report import report
 from nc_keras.robustness import DeepFool
@@ -34,6 +35,7 @@ __all__ = [
     "plot",
     "report",
     "theory",
+    "verdict",
     "weights",
 ]
 stand_for_module(layerwise, report)

@@ -22,6 +22,8 @@ from nc_keras.measuring.registry import GROUPS
 from nc_keras.measuring.registry import METRICS
 from nc_keras.measuring.registry import Metric
 from nc_keras.measuring.registry import select
+from nc_keras.measuring.verdict import Verdict
+from nc_keras.measuring.verdict import verdict
 from nc_keras.metrics.detection import Scored
 from nc_keras.metrics.detection import Scores
 from nc_keras.metrics.detection import detection
@@ -204,6 +206,9 @@ class Report(Tabular, dict):
             for name, values in self.items():
                 lines += _class_table(name, values, self.classes.get(name))
         notes = self.notes + self._hints()
+        if self.heading and "accuracy" in self["train"]:
+            sentence = self.verdict().sentence
+            notes = textwrap.wrap(sentence, _WIDTH) + notes
         lines += [""] * bool(notes) + notes
         return "\n".join(line[:_WIDTH].rstrip() for line in lines)
 
@@ -249,6 +254,20 @@ class Report(Tabular, dict):
             ],
             title=f"{name}, class by class",
         )
+
+    def verdict(self, **options: Any) -> Verdict:
+        """Says which of NC1 to NC4 the training set shows.
+
+        Args:
+            **options: As in `nc_keras.verdict`.
+        """
+        values = dict(self.get("train", {}))
+        if len(self.classes.get("train", ())) == 2:
+            # Zero by definition.
+            values = {
+                k: v for k, v in values.items() if k not in _FIXED_FOR_TWO
+            }
+        return verdict(values, **options)
 
     def _columns(self):
         return [name for name in ("train", "test") if name in self]

@@ -16,6 +16,7 @@ import tyro
 from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.plain import plain
 from nc_keras.experiments.console.program import program
+from nc_keras.experiments.console.quiet import import_keras
 from nc_keras.experiments.results import plots
 from nc_keras.experiments.results import tables
 from nc_keras.experiments.results.comparison import export
@@ -62,6 +63,7 @@ def report(options: Options) -> None:
     record = read_record(path)
     if options.spread is not None:
         record["spread"] = options.spread
+    import_keras()
     write_report(options.folder / "report.html", record)
     plots.plot_comparison(options.folder / "curves.png", record)
     print(tables.markdown_summary(record))

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from nc_keras.losses.output_loss import OutputLoss
+from nc_keras.losses.output_loss import validated_targets
 
 
 @keras.saving.register_keras_serializable(package="nc_keras")
@@ -15,6 +16,9 @@ class CE(OutputLoss):
     `loss = -sum_c t_c log softmax(f)_c`,
     `t_c = (1 - label_smoothing) [c = y] + label_smoothing / C`.
 
+    With `targets="soft"` the probabilities of a row take the place of
+    `[c = y]`.
+
     An output of `-inf` excludes a class: its probability is 0, and the loss
     is the one of the other classes alone, of which there are `C` then.
 
@@ -22,6 +26,9 @@ class CE(OutputLoss):
         label_smoothing: Float in `[0, 1)`, the share of the target that is
             spread evenly over all classes that are not excluded. Defaults to
             `0.0`.
+        targets: `"labels"`; or `"soft"` for rows with any probabilities of the
+            classes, as mixup or a teacher makes them. Labels are still taken.
+            Defaults to `"labels"`: a row that is not one-hot is NaN.
         reduction: As in `keras.losses.Loss`. Defaults to
             `"sum_over_batch_size"`.
         name: Optional name of the loss.
@@ -29,12 +36,13 @@ class CE(OutputLoss):
 
     Call arguments:
         y_true: Integer labels of shape `(batch_size,)` or
-            `(batch_size, 1)`, or one-hot labels of shape `(batch_size, C)`.
+            `(batch_size, 1)`, or one-hot labels, or soft targets, of shape
+            `(batch_size, C)`.
         y_pred: Raw outputs (logits, no softmax), shape `(batch_size, C)`.
 
     Raises:
-        ValueError: If `label_smoothing` is outside `[0, 1)`, or if the shapes
-            do not fit each other.
+        ValueError: If `label_smoothing` is outside `[0, 1)`, `targets` is
+            unknown, or the shapes do not fit each other.
 
     Example:
 
@@ -54,8 +62,10 @@ class CE(OutputLoss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "ce",
         dtype: Any = None,
+        targets: str = "labels",
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.targets = validated_targets(targets)
         if not 0 <= label_smoothing < 1:
             raise ValueError(
                 "`label_smoothing` must be in [0, 1). "
@@ -75,7 +85,9 @@ class CE(OutputLoss):
 
     def get_config(self):
         config = super().get_config()
-        config.update(label_smoothing=self.label_smoothing)
+        config.update(
+            label_smoothing=self.label_smoothing, targets=self.targets
+        )
         return config
 
 

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from nc_keras.losses.output_loss import OutputLoss
+from nc_keras.losses.output_loss import validated_targets
 
 _CLASS_REDUCTIONS = {"mean": ops.mean, "sum": ops.sum}
 
@@ -17,11 +18,17 @@ class MSE(OutputLoss):
     `loss = (1/C) sum_c (f_c - [c = y])^2` with `class_reduction="mean"`,
     `loss = sum_c (f_c - [c = y])^2` with `class_reduction="sum"`.
 
+    With `targets="soft"` the probabilities of a row take the place of
+    `[c = y]`.
+
     Args:
         class_reduction: `"mean"`, as PyTorch and Keras average over the
             outputs, or `"sum"`, as the theory writes the loss. They differ by
             the factor `C`, and so does the weight decay that balances them.
             Defaults to `"mean"`.
+        targets: `"labels"`; or `"soft"` for rows with any probabilities of the
+            classes, as mixup or a teacher makes them. Labels are still taken.
+            Defaults to `"labels"`: a row that is not one-hot is NaN.
         reduction: As in `keras.losses.Loss`. Defaults to
             `"sum_over_batch_size"`.
         name: Optional name of the loss.
@@ -29,12 +36,13 @@ class MSE(OutputLoss):
 
     Call arguments:
         y_true: Integer labels of shape `(batch_size,)` or
-            `(batch_size, 1)`, or one-hot labels of shape `(batch_size, C)`.
+            `(batch_size, 1)`, or one-hot labels, or soft targets, of shape
+            `(batch_size, C)`.
         y_pred: Raw outputs, shape `(batch_size, C)`.
 
     Raises:
-        ValueError: If `class_reduction` is unknown, or if the shapes do not
-            fit each other.
+        ValueError: If `class_reduction` is or `targets` is unknown, or if the
+            shapes do not fit each other.
 
     Example:
 
@@ -54,8 +62,10 @@ class MSE(OutputLoss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "mse",
         dtype: Any = None,
+        targets: str = "labels",
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.targets = validated_targets(targets)
         if class_reduction not in _CLASS_REDUCTIONS:
             raise ValueError(
                 f"`class_reduction` must be one of {list(_CLASS_REDUCTIONS)}. "
@@ -69,5 +79,7 @@ class MSE(OutputLoss):
 
     def get_config(self):
         config = super().get_config()
-        config.update(class_reduction=self.class_reduction)
+        config.update(
+            class_reduction=self.class_reduction, targets=self.targets
+        )
         return config

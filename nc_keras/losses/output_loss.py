@@ -20,7 +20,14 @@ class OutputLoss(keras.losses.Loss):
     fraction or a row that is not one-hot, makes the loss NaN instead of a
     wrong number. A label of an example that does not count, whose sample
     weight is 0 or which is masked, may be anything.
+
+    Attributes:
+        targets: `"labels"`; or `"soft"`, if a row may hold any probabilities
+            of the classes. A row that does not add up to 1 is NaN all the
+            same.
     """
+
+    targets = "labels"
 
     def compute(self, targets: Any, outputs: Any) -> Any:
         """Returns the losses, shape `(...)`."""
@@ -45,4 +52,19 @@ class OutputLoss(keras.losses.Loss):
         # Nested lists arrive as nested lists of scalars.
         y_true = ops.convert_to_tensor(y_true)
         y_pred = ops.convert_to_tensor(y_pred)
-        return self.compute(one_hot_rows(y_true, y_pred), y_pred)
+        soft = self.targets == "soft"
+        return self.compute(one_hot_rows(y_true, y_pred, soft), y_pred)
+
+
+def validated_targets(targets: str) -> str:
+    """Returns `targets` of a loss, which is one of two.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if targets not in ("labels", "soft"):
+        raise ValueError(
+            '`targets` must be "labels" or "soft". '
+            f"Received: targets={targets!r}."
+        )
+    return targets

@@ -65,6 +65,8 @@ class Metric:
         scale: String, `"log"` where curves of it need a logarithmic axis.
         formula: String, for the tables of the documents.
         source: String, where the formula is from.
+        limits: Two numbers, up to which `nc_keras.verdict` says "collapsed"
+            and "partly"; or `None`, and it does not look at the metric.
     """
 
     tag: str
@@ -81,6 +83,7 @@ class Metric:
     formula: str = ""
     source: str = ""
     scale: str = "linear"
+    limits: tuple[float, float] | None = None
 
     @property
     def per_class(self) -> bool:
@@ -105,6 +108,7 @@ def metric(
     formula: str = "",
     source: str = "",
     scale: str = "linear",
+    limits: tuple[float, float] | None = None,
 ) -> Callable[[Callable], Callable]:
     """Registers a function as the metric `tag`.
 
@@ -137,6 +141,8 @@ def metric(
         source: String, the paper and its equation.
         scale: String, `"linear"`, or `"log"` for what falls by factors: the
             axis on which figures draw it.
+        limits: Two numbers, up to which `nc_keras.verdict` says "collapsed"
+            and "partly". Defaults to `None`: it does not look at the metric.
 
     Example:
 
@@ -190,6 +196,7 @@ def metric(
             formula=formula,
             source=source,
             scale=scale,
+            limits=limits,
         )
         return function
 

@@ -177,6 +177,8 @@ def is_squared_error(loss: Any) -> bool:
         return True
     if not isinstance(loss, MSE | keras.losses.MeanSquaredError):
         return False
+    if getattr(loss, "targets", "labels") == "soft":
+        return False  # Other targets than the labels that are measured.
     # A sum over the batch would change with its size.
     return loss.reduction not in ("sum", None, "none")
 

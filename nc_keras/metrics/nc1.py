@@ -17,6 +17,7 @@ from nc_keras.measuring.registry import metric
     formula="tr(Sigma_W Sigma_B^+) / C",
     goal="0",
     source="Papyan et al. 2020, Fig. 6",
+    limits=(0.1, 1.0),
 )
 def nc1(layer: LastLayer) -> Any:
     """`tr(Sigma_W Sigma_B^+) / C`, of Papyan et al. 2020, Figure 6.

@@ -155,6 +155,7 @@ def _simplex(like, xp):
 @metric(
     "nc2_equinorm_means",
     **_EQUINORM,
+    limits=(0.1, 0.3),
 )
 def nc2_equinorm_means(layer: LastLayer) -> Any:
     """`std ||mu_c - mu_G|| / mean`, of Papyan et al. 2020, Figure 2."""
@@ -174,6 +175,7 @@ def nc2_equiangular_means(layer: LastLayer) -> Any:
     "nc2_max_angle_means",
     over="pairs",
     **_MAX_ANGLE,
+    limits=(0.1, 0.3),
 )
 def nc2_max_angle_means(pairs: Pairs) -> Any:
     """`mean |cos + 1/(C-1)|` of the means, Papyan et al. 2020, Figure 4."""

@@ -17,6 +17,7 @@ from nc_keras.metrics.nc2 import product_along_simplex
     formula="squared Frobenius norm of W/|W| - M/|M|",
     goal="0",
     source="Papyan et al. 2020, Fig. 5",
+    limits=(0.1, 0.5),
 )
 def nc3(layer: LastLayer) -> Any:
     """`||W/||W|| - M/||M||||_F^2`, of Papyan et al. 2020, Figure 5."""

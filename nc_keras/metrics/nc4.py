@@ -20,6 +20,7 @@ from nc_keras.measuring.registry import metric
     ),
     goal="0",
     source="Papyan et al. 2020, Fig. 7",
+    limits=(0.01, 0.05),
 )
 def nc4(examples: Examples) -> np.ndarray:
     """Share of examples that head and nearest train mean decide differently.

@@ -254,6 +254,66 @@ def test_a_row_that_is_not_one_hot_gives_nan_not_a_number(name, row):
     assert np.isfinite(float(loss(labels[1:], np.ones((1, 3)))))
 
 
+SOFT = [[0.7, 0.2, 0.1], [0, 1, 0], [1 / 3, 1 / 3, 1 / 3]]
+
+
+@pytest.mark.parametrize("loss", [CE, MSE])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_soft_targets(loss, dtype, rng):
+    targets, outputs = np.array(SOFT), rng.normal(size=(3, 3))
+    given = ops.cast(targets, dtype)
+    values = loss(targets="soft", reduction=None)(given, outputs)
+    log_p = outputs - logsumexp(outputs, axis=1, keepdims=True)
+    expected = {
+        CE: -(targets * log_p).sum(axis=1),
+        MSE: ((outputs - targets) ** 2).mean(axis=1),
+    }[loss]
+    # Targets are rounded, half a unit in the last place each.
+    rtol = 2e-2 if dtype == "bfloat16" else 1e-5
+    np.testing.assert_allclose(values, expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("loss", [CE, MSE])
+@pytest.mark.parametrize(
+    "row", [[0.5, 0.4, 0], [1.2, -0.2, 0], [float("nan"), 1, 0], [2, 0, 0]]
+)
+def test_a_row_that_is_no_distribution_gives_nan(loss, row):
+    soft, outputs = loss(targets="soft", reduction=None), np.ones((2, 3))
+    values = np.asarray(soft(np.array([row, [0.5, 0.5, 0]]), outputs))
+    assert np.isnan(values).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("loss", [CE, MSE])
+def test_labels_are_soft_targets_too(loss, batch):
+    y, f = batch
+    for labels in (y, y[:, None], np.eye(5)[y]):
+        assert float(loss(targets="soft")(labels, f)) == pytest.approx(
+            float(loss()(y, f))
+        )
+    restored = keras.losses.deserialize(
+        keras.losses.serialize(loss(targets="soft"))
+    )
+    assert restored.targets == "soft"
+    with pytest.raises(ValueError, match="Received: targets='mixup'."):
+        loss(targets="mixup")
+
+
+def test_training_on_mixed_up_targets_and_on_labels_alike(digits):
+    x, y = digits[0][:256], np.eye(10)[digits[1][:256]]
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", loss=CE(targets="soft", label_smoothing=0.1))
+    mixed = 0.3 * x + 0.7 * x[::-1], 0.3 * y + 0.7 * y[::-1]
+    losses = model.fit(*mixed, epochs=3, verbose=0).history["loss"]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    weights = model.get_weights()
+    # A row of padding has weight 0 and may hold anything.
+    y[0] = np.nan
+    weight = np.arange(256) > 0
+    model.fit(x, y, sample_weight=weight, verbose=0)
+    assert np.isfinite(model.get_weights()[0]).all()
+    assert not np.array_equal(weights[0], model.get_weights()[0])
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_dtype_that_cannot_hold_every_class_is_refused(name):
     loss = LOSSES[name](dtype="bfloat16")

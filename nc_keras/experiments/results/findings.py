@@ -17,6 +17,7 @@ from nc_keras.experiments.results.summary import problem
 from nc_keras.experiments.results.summary import robustness
 from nc_keras.experiments.results.summary import statistic
 from nc_keras.experiments.results.summary import value
+from nc_keras.measuring.verdict import verdict
 
 _PROTOCOL = "the papers' protocol"
 _ENOUGH_SEEDS = 3
@@ -83,7 +84,8 @@ def findings(record: Mapping[str, Any]) -> list[str]:
 
     Returns:
         Sentences: for each loss what failed, where the training error never
-        vanished, what the terminal phase changed, and how heads compare.
+        vanished, which of NC1 to NC4 was reached at the last epoch, what the
+        terminal phase changed, and how heads compare.
     """
     sentences = []
     losses = by_loss(record)
@@ -92,6 +94,7 @@ def findings(record: Mapping[str, Any]) -> list[str]:
         for group in heads.values():
             sentences += _left_out(group) + _not_finite(group)
             sentences += _shorter(group, longest) + _never_vanished(group)
+            sentences += _reached(group)
         sentences += _terminal_phase(loss, heads.values())
         if "linear" not in heads:
             sentences.append(
@@ -102,6 +105,19 @@ def findings(record: Mapping[str, Any]) -> list[str]:
             if head != "linear":
                 sentences += _against(group, heads["linear"])
     return sentences
+
+
+def _reached(group):
+    """Of the means over seeds, where the training error has vanished."""
+    # Imports Keras, which reading a record does without.
+    from nc_keras.metrics import METRICS
+
+    tags = [m.tag for m in METRICS.values() if m.limits] + ["nc_accuracy"]
+    values = {tag: group.statistic(tag, END) for tag in tags}
+    found = verdict({k: v.mean for k, v in values.items() if v is not None})
+    if found.state is None:
+        return []
+    return [f"{group.loss}, {group.head}: {found.sentence}"]
 
 
 def _seed_list(runs):
