@@ -80,10 +80,11 @@ def epochs_axis(axis: Axes) -> None:
     """Makes the horizontal axis one of epochs, in the logarithm.
 
     Args:
-        axis: The axes.
+        axis: The axes, with its curves.
     """
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
+    _label_between(axis.xaxis, *axis.get_xlim())
     axis.grid(True)
     axis.set_axisbelow(True)
 
@@ -94,13 +95,15 @@ def readable_log(axis: Axes) -> None:
     Args:
         axis: The axes, with its data, whose vertical axis is logarithmic.
     """
-    low, high = axis.get_ylim()
-    decades = math.log10(high / low)
     axis.yaxis.set_major_formatter(_short)
-    axis.yaxis.set_minor_formatter(NullFormatter())
-    if decades < _DECADES:
-        axis.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        axis.yaxis.set_minor_formatter(_short)
+    _label_between(axis.yaxis, *axis.get_ylim())
+
+
+def _label_between(axis: Any, low: float, high: float) -> None:
+    axis.set_minor_formatter(NullFormatter())
+    if low > 0 and math.log10(high / low) < _DECADES:
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_minor_formatter(_short)
 
 
 def _short(value: float, _: Any = None) -> str:

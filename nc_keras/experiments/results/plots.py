@@ -28,6 +28,7 @@ from nc_keras.experiments.results.summary import spread_of
 from nc_keras.plot.lines import draw
 from nc_keras.plot.lines import epochs_axis
 from nc_keras.plot.lines import log_scale
+from nc_keras.plot.lines import readable_log
 from nc_keras.plot.spread import SPREADS
 from nc_keras.plot.style import BAND
 from nc_keras.plot.style import INK
@@ -124,7 +125,7 @@ def overview(record: Mapping[str, Any]) -> Figure:
         lowest = max(0, cells - columns)
         for number, axis in enumerate(flat[:cells]):
             axis.set_xlabel("epoch" if number >= lowest else "")
-            axis.tick_params(labelbottom=number >= lowest)
+            axis.tick_params(labelbottom=number >= lowest, which="both")
         if len(losses) > 1:
             for axis, loss in zip(axes[0], losses, strict=True):
                 axis.set_title(loss, loc="right", weight="bold")
@@ -185,10 +186,12 @@ def _draw_row(row, panel, lines, losses, colors, spread):
         epochs_axis(axis)
     _scale(row[0], panel, drawn)
     for axis in row[1:]:
-        axis.tick_params(labelleft=False)
+        axis.tick_params(labelleft=False, which="both")
         scale = log_scale(drawn) if panel.scale == "log" else None
         axis.set_yscale(**(scale or {"value": "linear"}))
         axis.set_ylim(row[0].get_ylim())
+    if row[0].get_yscale() == "log":
+        readable_log(row[0])
 
 
 def _mark_zero_error(axis, group, color):
