@@ -28,6 +28,8 @@ from nc_keras.measuring.registry import select
 from nc_keras.metrics.alignment import alignment as alignment
 from nc_keras.metrics.separation_law import SeparationLaw as SeparationLaw
 from nc_keras.metrics.separation_law import separation_law
+from nc_keras.tables import Table
+from nc_keras.tables import Tabular
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -189,8 +191,11 @@ def layers_extractor(
     return FeatureExtractor(model, features=list(layers), pooling=plan.pooling)
 
 
-class Layerwise(dict):
+class Layerwise(Tabular, dict):
     """Metrics by layer: a dictionary of dictionaries, printed as a table.
+
+    The same table is a pandas frame (`to_frame`) or a text or file in CSV,
+    LaTeX or Markdown (`to_csv`, `to_latex`, `to_markdown`).
 
     Args:
         values: Dictionary from the names of layers, in their order, to
@@ -247,14 +252,22 @@ class Layerwise(dict):
         """
         return np.array([values[tag] for values in self.values()])
 
-    def __str__(self) -> str:
+    def table(self) -> Table:
+        """Returns the values, a row for each layer."""
         first: dict[str, Any] = next(iter(self.values()), {})
         tags = [tag for tag, value in first.items() if not np.ndim(value)]
-        rows = [["layer", "D", *tags]]
-        for name, values in self.items():
-            numbers = [f"{values[tag]:.4g}" for tag in tags]
-            rows.append([name, str(self.dims[name]), *numbers])
-        lines = _aligned(rows)
+        return Table(
+            ("layer", "D", *tags),
+            [
+                (name, self.dims[name], *(values[tag] for tag in tags))
+                for name, values in self.items()
+            ],
+            title="Layer by layer",
+        )
+
+    def __str__(self) -> str:
+        table = self.table()
+        lines = _aligned([table.columns, *table.texts()])
         lines += self._law_in_words()
         if self.pooling is not None:
             how = {"average": "their mean", "flatten": "all in one row"}

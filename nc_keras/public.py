@@ -9,6 +9,7 @@ from nc_keras import losses
 from nc_keras import metrics
 from nc_keras import models
 from nc_keras import optimizers
+from nc_keras import plot
 from nc_keras import theory
 from nc_keras import weights
 from nc_keras.layerwise import layerwise
@@ -33,6 +34,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "plot",
     "report",
     "theory",
     "verdict",

@@ -28,6 +28,8 @@ from nc_keras.metrics.detection import Scored
 from nc_keras.metrics.detection import Scores
 from nc_keras.metrics.detection import detection
 from nc_keras.metrics.detection import of_all
+from nc_keras.tables import Table
+from nc_keras.tables import Tabular
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -156,8 +158,12 @@ def report(
     return result
 
 
-class Report(dict):
+class Report(Tabular, dict):
     """Values by data set, which print as a table.
+
+    The same table is a pandas frame (`to_frame`) or a text or file in CSV,
+    LaTeX or Markdown (`to_csv`, `to_latex`, `to_markdown`); `class_table` has
+    what has one value per class.
 
     Args:
         values: Dictionary from `"train"`, `"test"` and `"ood"` to
@@ -205,6 +211,49 @@ class Report(dict):
             notes = textwrap.wrap(sentence, _WIDTH) + notes
         lines += [""] * bool(notes) + notes
         return "\n".join(line[:_WIDTH].rstrip() for line in lines)
+
+    def table(self) -> Table:
+        """Returns the values, a row for each metric, a column a data set.
+
+        Example:
+
+        >>> from nc_keras.report import Report
+        >>> report = Report({"train": {"nc1": 0.01}, "test": {"nc1": 0.5}})
+        >>> print(report.to_csv(), end="")
+        metric,goes to,train,test
+        nc1,0,0.01,0.5
+        """
+        return Table(
+            ("metric", "goes to", *self._columns()),
+            [(tag, _goal(tag), *row) for tag, row in self._rows().items()],
+            title=" ".join(self.heading[:1]),
+            text_columns=2,
+        )
+
+    def class_table(self, name: str = "train") -> Table:
+        """Returns what has one value per class, a row for each class.
+
+        Args:
+            name: String, the data set.
+        """
+        arrays = {t: v for t, v in self[name].items() if np.ndim(v) == 1}
+        if not arrays:
+            raise ValueError(
+                "No metric of one value per class was measured. Make the "
+                "report with `per_class=True`. "
+                f"Received: name={name!r} with {', '.join(self[name])}."
+            )
+        count = len(next(iter(arrays.values())))
+        classes = self.classes.get(name, np.arange(count))
+        columns = [tag.removeprefix("per_class_") for tag in arrays]
+        return Table(
+            ("class", *columns),
+            [
+                (str(label), *map(float, row))
+                for label, *row in zip(classes, *arrays.values(), strict=True)
+            ],
+            title=f"{name}, class by class",
+        )
 
     def verdict(self, **options: Any) -> Verdict:
         """Says which of NC1 to NC4 the training set shows.
@@ -471,6 +520,11 @@ def _note(tag):
     if metric is None:
         return _NECO.get(tag, "")
     return ": ".join(part for part in (metric.goal, metric.note) if part)
+
+
+def _goal(tag):
+    metric = METRICS.get(tag)
+    return _NECO.get(tag, "")[:1] if metric is None else metric.goal
 
 
 def _number(value):

@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Annotated
+from typing import Literal
 
 import tyro
 
@@ -18,6 +19,7 @@ from nc_keras.experiments.console.program import program
 from nc_keras.experiments.console.quiet import import_keras
 from nc_keras.experiments.results import plots
 from nc_keras.experiments.results import tables
+from nc_keras.experiments.results.comparison import export
 from nc_keras.experiments.results.page import write_report
 from nc_keras.experiments.results.reading import read_record
 
@@ -30,6 +32,16 @@ class Options:
         pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")
     ]
     """A folder that a recipe wrote, with its results.json."""
+
+    formats: tuple[Literal["pdf", "svg", "png"], ...] = ()
+    """Formats in which each figure is also written, into figures/."""
+
+    tables: tuple[Literal["tex", "csv", "md"], ...] = ()
+    """Formats in which the numbers are also written, as table.tex and so on."""
+
+    spread: Literal["range", "std", "ci95"] | None = None
+    """What is drawn around means over seeds. Defaults to that of the recipe's
+    command."""
 
 
 def report(options: Options) -> None:
@@ -49,10 +61,16 @@ def report(options: Options) -> None:
             f"Received: {plain(options.folder)}."
         )
     record = read_record(path)
+    if options.spread is not None:
+        record["spread"] = options.spread
     import_keras()
     write_report(options.folder / "report.html", record)
     plots.plot_comparison(options.folder / "curves.png", record)
     print(tables.markdown_summary(record))
+    for written in export(
+        record, options.folder, options.formats, options.tables
+    ):
+        print(f"also     {written}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -44,12 +44,18 @@ from recipes.compare import recipe_of
 
 @dataclasses.dataclass(frozen=True)
 class _AnyRate(Settings):
-    """The settings of a recipe but for the rates, which the sweep sets."""
+    """The settings of a recipe but for the rates, which the sweep sets.
+
+    It has a figure and a table of its own, which no option changes.
+    """
 
     learning_rate: tyro.conf.Suppress[float | None] = None
     rates: tyro.conf.Suppress[dict[str, float]] = dataclasses.field(
         default_factory=dict
     )
+    formats: tyro.conf.Suppress[tuple[str, ...]] = ()
+    tables: tyro.conf.Suppress[tuple[str, ...]] = ()
+    spread: tyro.conf.Suppress[str] = "range"
 
 
 @dataclasses.dataclass(frozen=True)

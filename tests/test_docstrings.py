@@ -65,6 +65,7 @@ def public_objects():
         nc_keras.losses,
         nc_keras.models,
         nc_keras.optimizers,
+        nc_keras.plot,
         nc_keras.weights,
     ):
         for name in getattr(module, "__all__", _PUBLIC.get(module.__name__)):

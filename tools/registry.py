@@ -12,13 +12,17 @@ from typing import Any
 
 from nc_keras.experiments.command import cli
 from nc_keras.experiments.options import study
+from nc_keras.experiments.options.settings import SHOWN
 from nc_keras.experiments.options.settings import Settings
 from recipes import compare
 from recipes import sweep
 from recipes.compare import RECIPES
 
 # What may be another where a result is made again.
-_FREE = ("data_dir", "output", "progress", "learning_rate", "name")
+_FREE = (
+    *("data_dir", "output", "progress", "learning_rate", "name"),
+    *SHOWN,
+)
 
 
 @dataclasses.dataclass(frozen=True)

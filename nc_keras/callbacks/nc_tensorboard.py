@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from nc_keras.callbacks.cosine_picture import cosine_picture
+from nc_keras.callbacks.explanations import IMAGES
+from nc_keras.callbacks.explanations import LOSS
+from nc_keras.callbacks.explanations import MSE
+from nc_keras.callbacks.explanations import explanations
 from nc_keras.callbacks.neural_collapse import NeuralCollapse
 from nc_keras.callbacks.neural_collapse import log_key
 from nc_keras.callbacks.neural_collapse import validate_metrics
 from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import MSE_PANELS
-from nc_keras.callbacks.panels import cosine_image
 from nc_keras.callbacks.panels import panels_of
 from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.callbacks.schedule import measured_only
@@ -33,6 +37,23 @@ if TYPE_CHECKING:
     from typing import Unpack
 
 
+_RUNS = {"": "nc_train", "val_": "nc_validation"}
+_TITLES = {
+    "means": "cosines of the centred class means",
+    "weights": "cosines of the head's rows",
+}
+# The first columns of the page HParams, and the results in it.
+_COMPARED = ("head", "loss", "learning_rate", "weight_decay")
+_RESULTS = (
+    ("accuracy", "val_"),
+    ("accuracy", ""),
+    ("nc1", ""),
+    ("nc2_equiangular_means", ""),
+    ("nc3", ""),
+    ("nc4", ""),
+)
+
+
 class NCTensorBoard(NeuralCollapse):
     """Measures neural collapse and draws it live in TensorBoard.
 
@@ -45,11 +66,12 @@ class NCTensorBoard(NeuralCollapse):
       `running/<tag>` where `RunningCollapse` comes before; the parts of the
       MSE loss as `mse/<part>` where it is the loss; loss and
       error of the terminal phase once more, so that their curves are marked
-      there; images of the cosines of the class means and of the head, in
-      which a simplex ETF is white off the diagonal; the singular values of
-      both as histograms.
-    * `log_dir`: the layout of the panels on the page *Custom Scalars*, and
-      the settings of the run for the page *HParams*.
+      there; images of the cosines of the class means, in which a simplex ETF
+      is white off the diagonal, and their singular values as histograms; of
+      the head both once, in `nc_train`.
+    * `log_dir`: the layout of the panels on the page *Custom Scalars*, what
+      each of them means on the page *Text*, and for the page *HParams* the
+      settings of the run, with columns for what one compares.
     * `log_dir/metrics.jsonl`: the `logs` of every epoch, one JSON object a
       line, without what was not measured in that epoch.
 
@@ -75,6 +97,8 @@ class NCTensorBoard(NeuralCollapse):
             `10`.
         hparams: Dictionary of settings (numbers, strings, booleans) to show
             beside those that are found: loss, head, optimizer and the like.
+        class_names: Strings, one per class, for the images; or `None` for
+            numbers.
         decompose: As in `NeuralCollapse`.
         mask: As in `NeuralCollapse`.
         **options: As in `NeuralCollapse`.
@@ -122,6 +146,7 @@ class NCTensorBoard(NeuralCollapse):
         stop_after: int | None = None,
         images_every: int = 10,
         hparams: dict[str, Any] | None = None,
+        class_names: Iterable[str] | None = None,
         decompose: bool | None = None,
         mask: Any = None,
         **options: Unpack[Options],
@@ -141,6 +166,7 @@ class NCTensorBoard(NeuralCollapse):
         )
         self.log_dir = pathlib.Path(log_dir)
         self.images_every = images_every
+        self.class_names = None if class_names is None else list(class_names)
         self.hparams = hparams or {}
         for name, value in self.hparams.items():
             if not isinstance(value, str | numbers.Real):
@@ -158,6 +184,9 @@ class NCTensorBoard(NeuralCollapse):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
+        kernel = self._extractor.kernel if self._extractor else None
+        if kernel is not None:
+            self._validate_names(kernel.shape[1])
         writable_directory(self.log_dir)
         self.terminal_phase.on_train_begin(logs)
         self._writers = {}
@@ -199,7 +228,11 @@ class NCTensorBoard(NeuralCollapse):
         if not self._has_settings:
             # Only after a step is every model built.
             self._find_features()
-            self._run_writer.hparams(str(self.log_dir), self._settings())
+            settings = self._settings()
+            self._run_writer.columns(
+                settings, [*_COMPARED, *self.hparams], self._results(logs)
+            )
+            self._run_writer.hparams(str(self.log_dir), settings)
             self._has_settings = True
         measured = measured_only(logs)
         self._write_scalars(step, measured)
@@ -229,9 +262,9 @@ class NCTensorBoard(NeuralCollapse):
             (row["epoch"] for row in earlier if row.get("terminal_phase")),
             None,
         )
-        runs = {"": "nc_train"}
-        if self.validation_data is not None:
-            runs["val_"] = "nc_validation"
+        runs = dict(_RUNS)
+        if self.validation_data is None:
+            del runs["val_"]
         self._writers = {
             prefix: TensorBoardWriter(
                 writable_directory(self.log_dir / run), first_epoch
@@ -253,6 +286,12 @@ class NCTensorBoard(NeuralCollapse):
             self._run_writer.layout(
                 panels_of(chosen) | LOSS_PANELS | decomposed
             )
+            texts = explanations(chosen)
+            texts |= dict.fromkeys(LOSS_PANELS, LOSS)
+            texts |= dict.fromkeys(decomposed, MSE)
+            texts["Images and histograms"] = IMAGES
+            for heading, text in texts.items():
+                self._run_writer.text(0, f"what it means/{heading}", text)
         self._has_settings = bool(earlier)
 
     def _settings(self):
@@ -279,6 +318,16 @@ class NCTensorBoard(NeuralCollapse):
             **self.hparams,
         }
         return {k: v for k, v in settings.items() if v is not None}
+
+    def _results(self, logs):
+        """The columns of results: run, tag and heading."""
+        columns = []
+        for tag, prefix in _RESULTS:
+            run = _RUNS[prefix]
+            if prefix in self._writers and prefix + log_key(tag) in logs:
+                where = run.removeprefix("nc_")
+                columns.append((run, f"nc/{tag}", f"{tag}, {where}"))
+        return columns
 
     def _learning_rate(self):
         return float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -314,13 +363,42 @@ class NCTensorBoard(NeuralCollapse):
         self._next_image = step + self.images_every
         for prefix, writer in self._writers.items():
             layer = self.layers[prefix]
-            matrices = {"means": layer.centered_means, "weights": layer.kernel}
-            for name, rows in matrices.items():
-                if rows is None:
-                    continue  # Features are measured that no head takes.
-                writer.image(step, f"cosines/{name}", cosine_image(rows))
+            names = self._names(layer)
+            matrices = {
+                "means": (
+                    layer.centered_means,
+                    # Of a class without examples there is no mean.
+                    names if layer.classes is None else names[layer.classes],
+                )
+            }
+            # The head is the same, whatever the data; and there may be none.
+            if not prefix and layer.kernel is not None:
+                matrices["weights"] = layer.kernel, names
+            for name, (rows, labels) in matrices.items():
+                title = _TITLES[name]
+                picture = cosine_picture(rows, labels, title)
+                writer.image(step, f"cosines/{name}", picture)
                 writer.histogram(
                     step,
                     f"singular_values/{name}",
                     np.linalg.svd(rows, compute_uv=False),
                 )
+
+    def _names(self, layer):
+        """The names of all classes, also of those without examples."""
+        count = layer.num_classes
+        if layer.kernel is not None:
+            count = len(layer.kernel)
+        elif layer.classes is not None:
+            count = int(max(layer.classes)) + 1
+        self._validate_names(count)
+        names = self.class_names or range(count)
+        return np.array([str(name) for name in names])
+
+    def _validate_names(self, count):
+        names = self.class_names
+        if names is not None and len(names) != count:
+            raise ValueError(
+                f"`class_names` must be one name per class, {count} in all. "
+                f"Received: {len(names)} names."
+            )

@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from nc_keras.geometry import cosines
 from nc_keras.measuring.registry import GROUPS
 from nc_keras.measuring.registry import Metric
 
@@ -29,11 +26,6 @@ MSE_PANELS = {
     },
 }
 
-_BELOW = np.array([33, 102, 172])  # blue
-_ABOVE = np.array([178, 24, 43])  # red
-_MOST = 512  # classes in an image
-_UNDEFINED = np.array([128, 128, 128])  # grey
-
 
 def panels_of(metrics: Iterable[Metric]) -> dict[str, dict[str, list[str]]]:
     """Returns the charts of metrics, as those say of themselves.
@@ -56,28 +48,3 @@ def panels_of(metrics: Iterable[Metric]) -> dict[str, dict[str, list[str]]]:
             tags = panels[heading].setdefault(metric.title, [])
             tags.append(f"^nc/{metric.tag}$")
     return {heading: charts for heading, charts in panels.items() if charts}
-
-
-def cosine_image(rows: np.ndarray, size: int = 320) -> np.ndarray:
-    """Draws the cosines between rows, white where they are a simplex ETF's.
-
-    Args:
-        rows: Array of shape `(C, D)`.
-        size: Integer, about how many pixels the image is wide.
-
-    Returns:
-        A uint8 array of shape `(pixels, pixels, 3)`, at least one pixel a
-        pair. Red cosines are above `-1 / (C - 1)`, blue ones below, and grey
-        ones not defined. Of more than 512 classes 512 are drawn, evenly
-        spread.
-    """
-    simplex = -1 / (len(rows) - 1)
-    shown = np.linspace(0, len(rows) - 1, min(len(rows), _MOST)).astype(int)
-    of_pairs = cosines(rows[shown])
-    # Each side has its own scale: full colour at 1 and at -1.
-    above = np.clip((of_pairs - simplex) / (1 - simplex), 0, 1)[..., None]
-    below = np.clip((simplex - of_pairs) / max(1 + simplex, 1e-9), 0, 1)
-    pixels = 255 + above * (_ABOVE - 255) + below[..., None] * (_BELOW - 255)
-    pixels = np.where(np.isnan(of_pairs)[..., None], _UNDEFINED, pixels)
-    repeat = max(size // len(shown), 1)
-    return pixels.astype("uint8").repeat(repeat, axis=0).repeat(repeat, axis=1)

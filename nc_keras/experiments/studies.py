@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
@@ -25,11 +24,12 @@ from nc_keras.experiments.datasets.subsets import part_of
 from nc_keras.experiments.options.study import Study
 from nc_keras.experiments.options.study import parse
 from nc_keras.experiments.results.identity import require_same
-from nc_keras.experiments.results.plots import STYLE
 from nc_keras.experiments.results.record import machine
 from nc_keras.experiments.results.record import write_json
 from nc_keras.experiments.training.resumable import Resumable
 from nc_keras.experiments.training.resumable import make_deterministic
+from nc_keras.plot.style import new_figure
+from nc_keras.plot.style import styled
 from nc_keras.writers.files import replace_atomically
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import read_json_lines
@@ -264,8 +264,8 @@ def finish(
         folder / "results.json", json.loads(json.dumps(whole, default=str))
     )
     if draw is not None:
-        with matplotlib.rc_context(STYLE):
-            figure = Figure(figsize=size, layout="constrained")
+        with styled():
+            figure = new_figure(*size)
             draw(figure)
             replace_atomically(
                 folder / "figure.png",

@@ -62,6 +62,7 @@ class Metric:
         title: String, the heading of its chart, which it may share.
         note: String, what it is, in 30 letters.
         goal: String, what it goes to as a network collapses.
+        scale: String, `"log"` where curves of it need a logarithmic axis.
         formula: String, for the tables of the documents.
         source: String, where the formula is from.
         limits: Two numbers, up to which `nc_keras.verdict` says "collapsed"
@@ -81,6 +82,7 @@ class Metric:
     goal: str = ""
     formula: str = ""
     source: str = ""
+    scale: str = "linear"
     limits: tuple[float, float] | None = None
 
     @property
@@ -105,6 +107,7 @@ def metric(
     goal: str = "",
     formula: str = "",
     source: str = "",
+    scale: str = "linear",
     limits: tuple[float, float] | None = None,
 ) -> Callable[[Callable], Callable]:
     """Registers a function as the metric `tag`.
@@ -136,6 +139,8 @@ def metric(
         goal: String, what it goes to as a network collapses, such as `"0"`.
         formula: String, for tables of metrics.
         source: String, the paper and its equation.
+        scale: String, `"linear"`, or `"log"` for what falls by factors: the
+            axis on which figures draw it.
         limits: Two numbers, up to which `nc_keras.verdict` says "collapsed"
             and "partly". Defaults to `None`: it does not look at the metric.
 
@@ -170,6 +175,10 @@ def metric(
         raise ValueError(
             f"`group` must be one of {', '.join(GROUPS)}. Received: {group!r}."
         )
+    if scale not in ("linear", "log"):
+        raise ValueError(
+            f'`scale` must be "linear" or "log". Received: {scale!r}.'
+        )
 
     def register(function):
         METRICS[tag] = Metric(
@@ -186,6 +195,7 @@ def metric(
             goal=goal,
             formula=formula,
             source=source,
+            scale=scale,
             limits=limits,
         )
         return function

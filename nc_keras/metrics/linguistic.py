@@ -17,6 +17,7 @@ from nc_keras.measuring.registry import metric
     default=False,
     degrees=(-2, 0),
     group="NC1",
+    scale="log",
     title="class-distance normalised variance, quartic",
     note="spread / distance^4",
     formula="CDNV with |mu_c - mu_c'|⁴ (not scale invariant)",

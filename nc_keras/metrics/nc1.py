@@ -11,6 +11,7 @@ from nc_keras.measuring.registry import metric
     "nc1",
     "principal_variances",
     group="NC1",
+    scale="log",
     title="tr(Sw Sb+) / C",
     note="within / between, C-1 axes",
     formula="tr(Sigma_W Sigma_B^+) / C",
@@ -38,6 +39,7 @@ def nc1(layer: LastLayer) -> Any:
 @metric(
     "nc1_trace_ratio",
     group="NC1",
+    scale="log",
     title="tr Sw / tr Sb",
     note="within / between, traces",
     formula="tr Sigma_W / tr Sigma_B",
@@ -55,6 +57,7 @@ def nc1_trace_ratio(layer: LastLayer) -> Any:
     "nc1_cdnv",
     over="pairs",
     group="NC1",
+    scale="log",
     title="class-distance normalised variance",
     note="spread / distance, pairs",
     formula=(

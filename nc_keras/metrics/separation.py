@@ -13,6 +13,7 @@ from nc_keras.measuring.registry import metric
     "principal_scatter",
     default=False,
     group="NC1",
+    scale="log",
     title="separation fuzziness",
     note="C nc1, classes by their size",
     formula="tr(SS_w SS_b^+), classes weighted by their size",

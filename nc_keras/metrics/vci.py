@@ -14,6 +14,7 @@ from nc_keras.measuring.registry import metric
     "scatter",
     default=False,
     group="NC1",
+    scale="log",
     title="variability collapse index",
     note="unexplained share of spread",
     formula=(

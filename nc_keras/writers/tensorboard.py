@@ -4,6 +4,7 @@ import os
 import pathlib
 import socket
 import time
+from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from nc_keras.processes import is_first_process
@@ -146,6 +148,50 @@ class TensorBoardWriter:
         summary = hparams_pb(dict(values), trial_id=name)
         self._write(event_pb2.Event(summary=summary))
 
+    def columns(
+        self,
+        values: Mapping[str, Any],
+        first: Iterable[str],
+        results: Iterable[tuple[str, str, str]],
+    ) -> None:
+        """Writes which columns the HParams page has.
+
+        Args:
+            values: The settings, as in `hparams`.
+            first: The names of those that come first.
+            results: Run, tag and heading of each scalar that is a column.
+        """
+        first = set(first)
+        experiment = api_pb2.Experiment(
+            hparam_infos=[
+                # The page sorts by this mark, and then by name.
+                api_pb2.HParamInfo(
+                    name=name, type=_data_type(value), differs=name in first
+                )
+                for name, value in values.items()
+            ],
+            metric_infos=[
+                api_pb2.MetricInfo(
+                    name=api_pb2.MetricName(group=run, tag=tag),
+                    display_name=heading,
+                )
+                for run, tag, heading in results
+            ],
+        )
+        data = plugin_data_pb2.HParamsPluginData(
+            version=hparams_metadata.PLUGIN_DATA_VERSION, experiment=experiment
+        )
+        self._tensor(
+            0,
+            hparams_metadata.EXPERIMENT_TAG,
+            hparams_metadata.NULL_TENSOR,
+            hparams_metadata.create_summary_metadata(data),
+        )
+
+    def text(self, step: int, tag: str, markdown: str) -> None:
+        """Writes a text, in Markdown."""
+        self._write(event_pb2.Event(step=step, summary=text_pb(tag, markdown)))
+
     def finish(self) -> None:
         """Marks the run as ended, for the HParams page."""
         data = plugin_data_pb2.HParamsPluginData(
@@ -187,6 +233,13 @@ class TensorBoardWriter:
         with writing(self._path):
             self._records.write(event.SerializeToString())
             self._file.flush()
+
+
+def _data_type(value):
+    if isinstance(value, bool):
+        return api_pb2.DATA_TYPE_BOOL
+    is_number = isinstance(value, numbers.Real)
+    return api_pb2.DATA_TYPE_FLOAT64 if is_number else api_pb2.DATA_TYPE_STRING
 
 
 def _item(value):

@@ -22,7 +22,7 @@ import keras
 import nc_keras
 from nc_keras.experiments import studies
 from nc_keras.experiments.options.study import Study
-from nc_keras.experiments.results.plots import COLORS
+from nc_keras.plot.style import COLORS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 import nc_keras
 from nc_keras.experiments import studies
 from nc_keras.experiments.options.study import Study
-from nc_keras.experiments.results.plots import COLORS
+from nc_keras.plot.style import COLORS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,9 +32,9 @@ import nc_keras
 from nc_keras.experiments import studies
 from nc_keras.experiments.options.study import Study
 from nc_keras.experiments.results.identity import require_same
-from nc_keras.experiments.results.plots import COLORS
-from nc_keras.experiments.results.plots import INK
 from nc_keras.experiments.results.record import write_json
+from nc_keras.plot.style import COLORS
+from nc_keras.plot.style import INK
 from nc_keras.theory import unconstrained_features as theory
 from nc_keras.writers.files import writable_directory
 

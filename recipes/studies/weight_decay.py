@@ -20,8 +20,8 @@ import nc_keras
 from nc_keras.experiments import studies
 from nc_keras.experiments.options.schedule import stepped_rate
 from nc_keras.experiments.options.study import Study
-from nc_keras.experiments.results.plots import COLORS
-from nc_keras.experiments.results.plots import INK
+from nc_keras.plot.style import COLORS
+from nc_keras.plot.style import INK
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,12 @@ from tensorboard.util import tensor_util
 
 import nc_keras
 from nc_keras.callbacks import NCTensorBoard
+from nc_keras.callbacks.cosine_picture import cosine_image
+from nc_keras.callbacks.cosine_picture import cosine_picture
 from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import MSE_PANELS
-from nc_keras.callbacks.panels import cosine_image
 from nc_keras.callbacks.panels import panels_of
+from nc_keras.measuring.registry import GROUPS
 from nc_keras.metrics import METRICS
 from tests.helpers import digits_mlp
 from tests.helpers import events_of
@@ -129,8 +131,14 @@ def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
     width, height, png = events.Tensors("cosines/means")[
         0
     ].tensor_proto.string_val
-    assert (width, height) == (b"320", b"320")
+    # Around the 320 pixels of the classes are names and colours.
+    assert int(width) > 400 and int(height) > 340
     assert png.startswith(b"\x89PNG")
+    # The head is one, whatever the data: it is drawn once.
+    tags = events_of(tmp_path / "nc_validation").Tags()["tensors"]
+    assert {tag for tag in tags if "cosines" in tag or "values" in tag} == {
+        *("cosines/means", "singular_values/means")
+    }
     histogram = tensor_util.make_ndarray(
         events.Tensors("singular_values/weights")[0].tensor_proto
     )
@@ -174,6 +182,37 @@ def test_layout_and_hparams_are_written_once(digits, tmp_path):
         "k": 3,
     }
     assert "_hparams_/session_end_info" in root.Tags()["tensors"]
+    metadata = root.SummaryMetadata("_hparams_/experiment")
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(
+        metadata.plugin_data.content
+    ).experiment
+    infos = experiment.hparam_infos
+    assert {info.name for info in infos} == set(hparams)
+    assert {info.name for info in infos if info.differs} == {
+        *("head", "loss", "learning_rate", "weight_decay", "note", "k")
+    }
+    columns = [info.display_name for info in experiment.metric_infos]
+    assert columns[:3] == [
+        *("accuracy, validation", "accuracy, train", "nc1, train")
+    ]
+
+
+@pytest.mark.slow
+def test_a_text_explains_every_category(digits, tmp_path):
+    fit(panels_for(digits, tmp_path), digits, epochs=1)
+    root = events_of(tmp_path)
+    texts = {
+        tag.removeprefix("what it means/"): root.Tensors(tag)[0]
+        for tag in root.Tags()["tensors"]
+        if tag.startswith("what it means/")
+    }
+    assert texts.keys() == {*PANELS, *MSE_PANELS, "Images and histograms"}
+    for metric in METRICS.values():
+        heading = GROUPS[metric.group][1]
+        if metric.default:
+            (text,) = texts[heading].tensor_proto.string_val
+            assert f"`{metric.tag}`" in text.decode(), metric.tag
+            assert "Down is collapse" in text.decode()
 
 
 @pytest.mark.slow
@@ -253,6 +292,31 @@ def test_a_directory_that_cannot_be_written(digits, tmp_path):
 def test_hparams_that_tensorboard_cannot_show(digits, tmp_path):
     with pytest.raises(ValueError, match=r"Received: hparams\['w'\]=\(1, 2\)"):
         panels_for(digits, tmp_path, hparams={"w": (1, 2)})
+
+
+def test_class_names_must_fit(digits, tmp_path):
+    panels = panels_for(digits, tmp_path, class_names=["one", "two"])
+    with pytest.raises(ValueError, match="10 in all. Received: 2 names"):
+        fit(panels, digits, epochs=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_has_names_and_what_white_is():
+    frame = nc_keras.geometry.simplex_etf(4, 8, seed=0)
+    short = cosine_picture(frame, "abcd", "title")
+    names = ["a long name of a class", *"bcd"]
+    long = cosine_picture(frame, names, "title")
+    assert (np.array(long.shape) > short.shape)[:2].all()
+    # The classes themselves are the same, shifted.
+    image = cosine_image(frame)
+    for picture in (short, long):
+        windows = np.lib.stride_tricks.sliding_window_view(
+            picture[..., 0], image.shape[:2]
+        )
+        found = (windows[..., ::64, ::64] == image[::64, ::64, 0]).all(
+            axis=(2, 3)
+        )
+        assert found.any()
 
 
 def test_cosine_image_is_white_for_a_simplex():

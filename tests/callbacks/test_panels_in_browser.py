@@ -20,10 +20,11 @@ pytestmark = [
 ]
 
 EPOCHS = 5
-MEASURED_TWICE = [
-    (name, run)
-    for name in ("means", "weights")
-    for run in ("nc_train", "nc_validation")
+# The head is one, whatever the data.
+DRAWN = [
+    ("means", "nc_train"),
+    ("means", "nc_validation"),
+    ("weights", "nc_train"),
 ]
 
 
@@ -107,20 +108,15 @@ def test_the_settings_are_a_row_of_the_hparams_page(url, page):
 
 
 def test_the_images_page_shows_the_cosines(url, page):
-    expected = {
-        (f"cosines/{name}", run): [320, 320] for name, run in MEASURED_TWICE
-    }
+    expected = {(f"cosines/{name}", run): True for name, run in DRAWN}
     page.get(url + "#images")
-    sizes = "deep(shadowRoot, 'img').flatMap("
-    sizes += "(img) => [img.naturalWidth, img.naturalHeight])"
+    sizes = "deep(shadowRoot, 'img').some((img) => img.naturalWidth > 320)"
     images = eventually(lambda: shown(page, "tf-image-loader", sizes), expected)
     assert images == expected
 
 
 def test_the_histograms_page_shows_the_singular_values(url, page):
-    expected = {
-        (f"singular_values/{name}", run): 3 for name, run in MEASURED_TWICE
-    }
+    expected = {(f"singular_values/{name}", run): 3 for name, run in DRAWN}
     page.get(url + "#histograms")
     outlines = "deep(shadowRoot, 'path.outline').length"
     drawn = eventually(

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import urllib.parse
 import urllib.request
@@ -29,10 +30,10 @@ LOADERS = {
 }
 
 
-@pytest.fixture(scope="module", params=LOADERS)
-def ask(resumed_run, request):
-    """Asks the server of the resumed run, with either of its loaders."""
-    with screenshot.serve(resumed_run, *LOADERS[request.param]) as url:
+@contextlib.contextmanager
+def server(folder, loader):
+    """Serves a folder, and yields what asks for a route."""
+    with screenshot.serve(folder, *LOADERS[loader]) as url:
 
         def ask(route, **query):
             query = urllib.parse.urlencode(query)
@@ -41,6 +42,13 @@ def ask(resumed_run, request):
                 return json.load(answer)
 
         yield ask
+
+
+@pytest.fixture(scope="module", params=LOADERS)
+def ask(resumed_run, request):
+    """Asks the server of the resumed run, with either of its loaders."""
+    with server(resumed_run, request.param) as asked:
+        yield asked
 
 
 def test_a_resumed_run_is_one_series_of_scalars(ask, resumed_run):
@@ -93,8 +101,14 @@ def test_the_layout_is_that_of_the_panels(ask):
     } == PANELS
 
 
-@pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize("rows", ["means", "weights"])
+@pytest.mark.parametrize(
+    "run, rows",
+    [
+        ("nc_train", "means"),
+        ("nc_train", "weights"),
+        ("nc_validation", "means"),
+    ],
+)
 def test_images_and_histograms_of_a_resumed_run(ask, run, rows):
     images = ask("images/images", run=run, tag=f"cosines/{rows}", sample=0)
     assert [image["step"] for image in images] == [1, 3, 5]
@@ -104,6 +118,23 @@ def test_images_and_histograms_of_a_resumed_run(ask, run, rows):
     assert [step for _, step, _ in histograms] == [1, 3, 5]
     for _, _, bins in histograms:
         assert sum(count for _, _, count in bins) == 10
+
+
+def test_the_columns_of_the_hparams_page(ask):
+    answer = ask("hparams/experiment", request="{}")
+    names = [info["name"] for info in answer["hparamInfos"]]
+    # This optimizer has no decay.
+    assert names[:3] == ["head", "learning_rate", "loss"]
+    headings = [info["displayName"] for info in answer["metricInfos"]]
+    assert headings[:2] == ["accuracy, validation", "accuracy, train"]
+    assert len(headings) == 6
+
+
+def test_the_texts_are_served(ask):
+    tags = ask("text/tags")["."]
+    assert "what it means/NC1 variability collapse" in tags
+    [text] = ask("text/text", run=".", tag=tags[0])
+    assert "<strong>" in text["text"]
 
 
 def test_hparams_know_the_settings_and_the_end_of_the_run(ask):
@@ -116,3 +147,18 @@ def test_hparams_know_the_settings_and_the_end_of_the_run(ask):
     assert group["hparams"]["learning_rate"] == 0.125
     [session] = group["sessions"]
     assert session["status"] == "STATUS_SUCCESS"
+
+
+def test_the_hparams_page_has_the_results_of_each_run(resumed_run):
+    # TensorBoard finds them where the folder above is served, as to compare.
+    request = {"sliceSize": 10, "allowedStatuses": api_pb2.Status.keys()}
+    last = read_json_lines(resumed_run / "metrics.jsonl")[-1]
+    with server(resumed_run.parent, "python") as ask:
+        answer = ask("hparams/session_groups", request=json.dumps(request))
+    [group] = answer["sessionGroups"]
+    found = {
+        (one["name"]["group"], one["name"]["tag"]): one["value"]
+        for one in group["metricValues"]
+    }
+    assert len(found) == 6
+    assert found["nc_train", "nc/nc1"] == pytest.approx(last["nc1"])

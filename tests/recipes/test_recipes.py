@@ -21,6 +21,7 @@ from nc_keras.experiments.datasets.loading import prepare
 from nc_keras.experiments.results.record import claim_folder
 from nc_keras.experiments.training import one_run
 from recipes import digits
+from tests import forked
 from tests.helpers import rows_of
 from tests.helpers import rows_without_times
 
@@ -29,27 +30,23 @@ QUICK = ["--epochs", "3", "--widths", "8", "16", "--deepfool", "20"]
 QUICK += ["--progress", "False", "--heads", "linear", "etf"]
 
 
-def command(recipe, *options):
-    return [sys.executable, "-m", f"recipes.{recipe}", *map(str, options)]
-
-
 def run(recipe, *options):
+    return forked.run("-m", f"recipes.{recipe}", *options, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory):
+    """One short run of the digits recipe, in an interpreter of its own."""
+    folder = tmp_path_factory.mktemp("digits")
     # JAX, imported for the tests, leaves its log level in the environment.
     env = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPP")}
-    return subprocess.run(
-        command(recipe, *options),
+    result = subprocess.run(
+        [sys.executable, "-m", "recipes.digits", *QUICK, "--output", folder],
         capture_output=True,
         text=True,
         cwd=ROOT,
         env=env,
     )
-
-
-@pytest.fixture(scope="module")
-def quick_run(tmp_path_factory):
-    """One short run of the digits recipe."""
-    folder = tmp_path_factory.mktemp("digits")
-    result = run("digits", *QUICK, "--output", folder)
     assert result.returncode == 0, result.stderr
     return folder, result
 
@@ -188,11 +185,9 @@ def test_a_seed_repeats_a_run_exactly(quick_run, tmp_path):
 
 
 def test_ctrl_c_leaves_a_usable_run(tmp_path):
-    process = subprocess.Popen(
-        command("digits", "--epochs", 500, "--output", tmp_path),
-        stdout=subprocess.PIPE,
+    process = forked.Forked(
+        *("-m", "recipes.digits", "--epochs", 500, "--output", tmp_path),
         stderr=subprocess.STDOUT,
-        text=True,
         cwd=ROOT,
     )
     written = tmp_path / "ce-linear-0" / "metrics.jsonl"

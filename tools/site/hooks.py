@@ -25,6 +25,7 @@ NAMESPACES = (
     "nc_keras.models",
     "nc_keras.metrics",
     "nc_keras.callbacks",
+    "nc_keras.plot",
     "nc_keras.geometry",
     "nc_keras.weights",
     "nc_keras.theory",

@@ -3,6 +3,7 @@
 from nc_keras.experiments.datasets import devices
 from nc_keras.experiments.datasets.loading import prepare
 from nc_keras.experiments.options.settings import Settings
+from nc_keras.experiments.results.comparison import export
 from nc_keras.experiments.results.page import write_report
 from nc_keras.experiments.results.plots import plot_comparison
 from nc_keras.experiments.results.record import build_record
@@ -57,6 +58,8 @@ def report(settings: Settings, record: dict) -> None:
     print(f"report   {folder / 'report.html'}")
     print(f"plot     {folder / 'curves.png'}")
     print(f"results  {folder / 'results.json'}")
+    for path in export(record, folder, settings.formats, settings.tables):
+        print(f"also     {path}")
     print(f"panels   tensorboard --logdir {folder}")
 
 

@@ -50,6 +50,8 @@ _OWN = {
 _SINGLE = ("dataset", "network")
 # What the record has only where it is used.
 _RARE = ("standardize", "metrics", "callbacks")
+# How results are shown, which changes nothing that is trained.
+SHOWN = ("formats", "tables", "spread")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +194,16 @@ class Settings:
 
     progress: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Whether to show progress bars."""
+
+    formats: tuple[Literal["pdf", "svg", "png"], ...] = ()
+    """Formats in which each figure is also written, into figures/."""
+
+    tables: tuple[Literal["tex", "csv", "md"], ...] = ()
+    """Formats in which the numbers are also written, as table.tex and so on."""
+
+    spread: Literal["range", "std", "ci95"] = "range"
+    """What is drawn around means over seeds: from the smallest to the largest,
+    ± the standard deviation, or the 95 % interval of the mean."""
 
     @classmethod
     def of(cls, protocol: Protocol, **changes: Any) -> "Settings":
@@ -412,7 +424,7 @@ class Settings:
         fields = {
             name: value
             for name, value in vars(self).items()
-            if name not in ("protocol", "own")
+            if name not in ("protocol", "own", *SHOWN)
             and not (name in _RARE and value in (None, ()))
         }
         return json.loads(json.dumps(fields, default=str)) | self.identities()

@@ -1,28 +1,22 @@
-"""The mean over the seeds of a quantity, and its range, along a training."""
+"""The mean over the seeds of a quantity, and its spread, along a training."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 from collections.abc import Iterator
 
 from nc_keras.experiments.results.summary import Group
 from nc_keras.experiments.results.summary import robustness
+from nc_keras.plot.lines import Curve
+from nc_keras.plot.spread import band
 
 _MOST_POINTS = 60
 
 
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """Mean, smallest and largest value over the seeds at each epoch."""
-
-    epochs: list[int]
-    mean: list[float]
-    low: list[float]
-    high: list[float]
-
-
 def curve(
-    group: Group, key: str, transform: Callable[[float], float] = float
+    group: Group,
+    key: str,
+    transform: Callable[[float], float] = float,
+    spread: str = "range",
 ) -> Curve | None:
     """The mean over the seeds, at the epochs that every seed has.
 
@@ -30,6 +24,8 @@ def curve(
         group: The runs of one loss and one head.
         key: String, the key in the measured rows, or "deepfool".
         transform: Function of a value.
+        spread: String, what the band is: a key of `nc_keras.plot.spread`'s
+            `SPREADS`.
 
     Returns:
         The curve, of at most 60 epochs, or `None` if no epoch has a finite
@@ -43,11 +39,12 @@ def curve(
     if not epochs:
         return None
     values = [[transform(s[epoch]) for s in series] for epoch in epochs]
+    ends = [band(v, spread) for v in values]
     return Curve(
         epochs,
         [math.fsum(v) / len(v) for v in values],
-        [min(v) for v in values],
-        [max(v) for v in values],
+        [low for low, _ in ends],
+        [high for _, high in ends],
     )
 
 

@@ -25,6 +25,7 @@ from nc_keras.experiments.results import panels
 from nc_keras.experiments.results import plots
 from nc_keras.experiments.results import summary
 from nc_keras.experiments.results import tables
+from nc_keras.plot import style
 from nc_keras.writers.files import replace_atomically
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -50,6 +51,13 @@ _RUN_COLUMNS = (
     ("s / epoch", "seconds_per_epoch", summary.RUN, "seconds"),
 )
 _TERMINAL_COLUMN = 1
+# What follows a mean in the tables.
+_STD = "standard deviation over the seeds (n − 1)"
+_SPREADS = {
+    "range": _STD,
+    "std": _STD,
+    "ci95": "half of the 95 % interval over the seeds (Student's t)",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +111,8 @@ def render(record: Mapping[str, Any], folder: pathlib.Path) -> str:
         # The subject of a sentence, and what is said of it.
         findings=[s.partition(": ")[::2] for s in findings.findings(record)],
         heads=list(dict.fromkeys(run["head"] for run in record["runs"])),
-        colors=plots.COLORS,
-        grid=plots.GRID,
+        colors=style.COLORS,
+        grid=style.GRID,
         tables=[
             (loss, list(heads), tables.table(heads, record.get("metrics")))
             for loss, heads in losses.items()
@@ -112,6 +120,7 @@ def render(record: Mapping[str, Any], folder: pathlib.Path) -> str:
         plots=drawn,
         width=max((plot.width for plot in drawn), default=0),
         vanished=summary.vanished(record),
+        spread=_SPREADS[summary.spread_of(record)],
         missing=missing,
         columns=[heading for heading, *_ in _RUN_COLUMNS],
         runs=[_run(run, folder) for run in record["runs"]],
@@ -161,7 +170,7 @@ def _svg(figure: Figure, panel: panels.Panel) -> Markup:
     ElementTree.register_namespace("", _SVG.strip("{}"))
     _shorten_coordinates(root)
     text = ElementTree.tostring(root, encoding="unicode")
-    for color, variable in ((plots.INK, "ink"), (plots.GRID, "grid")):
+    for color, variable in ((style.INK, "ink"), (style.GRID, "grid")):
         text = text.replace(color, f"var(--{variable})")
     return Markup(text)
 

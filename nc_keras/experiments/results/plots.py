@@ -1,8 +1,9 @@
 """The papers' figures 2 to 8 for a comparison of heads and losses.
 
 One column a loss, one colour a head. A line is the mean over the seeds, its
-band goes from the smallest to the largest of them, and a dotted upright line
-marks where the training error had vanished, on average over the seeds.
+band the spread that the record asks for (by default from the smallest to the
+largest seed), and a dotted upright line marks where the training error had
+vanished, on average over the seeds.
 """
 
 import io
@@ -11,14 +12,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
-from nc_keras.experiments.results.curves import Curve
 from nc_keras.experiments.results.curves import curve
 from nc_keras.experiments.results.panels import MEANS
 from nc_keras.experiments.results.panels import TEST
@@ -26,37 +24,21 @@ from nc_keras.experiments.results.panels import TRAIN
 from nc_keras.experiments.results.panels import WEIGHTS
 from nc_keras.experiments.results.panels import panels_of
 from nc_keras.experiments.results.summary import by_loss
+from nc_keras.experiments.results.summary import spread_of
+from nc_keras.plot.lines import draw
+from nc_keras.plot.lines import epochs_axis
+from nc_keras.plot.lines import log_scale
+from nc_keras.plot.lines import readable_log
+from nc_keras.plot.spread import SPREADS
+from nc_keras.plot.style import BAND
+from nc_keras.plot.style import INK
+from nc_keras.plot.style import legend_below
+from nc_keras.plot.style import look
+from nc_keras.plot.style import new_figure
+from nc_keras.plot.style import styled
 from nc_keras.writers.files import replace_atomically
 
-# Okabe and Ito's colours for every kind of sight, less the pale yellow; each
-# has a contrast of at least three to one or a marker of its own.
-COLORS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#7f7f7f",
-)
-INK, GRID = "#1a1b1c", "#c4c5c6"
-
-_MARKERS = "os^Dv*X"
 _STYLES = {MEANS: "-", WEIGHTS: "--", TRAIN: "-", TEST: "--"}
-STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-}
 
 
 def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
@@ -70,9 +52,10 @@ def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
         figure. What belongs to one head has the gid `"head:<head>"`.
     """
     losses = by_loss(record)
+    spread = spread_of(record)
     colors = _colors(losses)
     figures = {}
-    with matplotlib.rc_context(STYLE):
+    with styled():
         for panel in panels_of(record):
             if not _has_values(panel, losses):
                 continue
@@ -82,11 +65,11 @@ def plot_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
                 len(parts), len(losses), sharex=True, sharey=True, squeeze=False
             )
             for row, lines in zip(axes, parts, strict=True):
-                _draw_row(row, panel, lines, losses, colors)
+                _draw_row(row, panel, lines, losses, colors, spread)
                 (part,) = lines
                 row[0].set_ylabel(f"{panel.label}\n{part}".strip())
             _name_columns(axes, losses)
-            _legend(figure, colors, losses)
+            _legend(figure, colors, losses, spread)
             figures[panel.name] = figure
     return figures
 
@@ -101,14 +84,20 @@ def plot_comparison(
         record: The content of a comparison's `results.json`.
     """
     buffer = io.BytesIO()
-    _overview(record).savefig(buffer, format="png", dpi=100)
+    overview(record).savefig(buffer, format="png", dpi=100)
     # A palette halves the file, and a drawing has few colours.
     picture = Image.open(buffer).convert("RGB").quantize(128)
     replace_atomically(path, lambda path: picture.save(path, optimize=True))
 
 
-def _overview(record):
+def overview(record: Mapping[str, Any]) -> Figure:
+    """Draws all figures of a comparison into one.
+
+    Args:
+        record: The content of a comparison's `results.json`.
+    """
     losses = by_loss(record)
+    spread = spread_of(record)
     colors = _colors(losses)
     panels = [
         panel for panel in panels_of(record) if _has_values(panel, losses)
@@ -118,7 +107,7 @@ def _overview(record):
     # Of one loss, three panels a row; of several, a column each.
     columns = min(3, len(panels)) if len(losses) == 1 else len(losses)
     cells = len(panels) * len(losses)
-    with matplotlib.rc_context(STYLE):
+    with styled():
         rows = math.ceil(cells / columns)
         figure = _figure(3.7, 2.1, rows, columns)
         axes = figure.subplots(rows, columns, squeeze=False)
@@ -130,25 +119,25 @@ def _overview(record):
             row = flat[start : start + len(losses)]
             for axis in row[1:]:
                 axis.sharey(row[0])
-            _draw_row(row, panel, panel.lines, losses, colors)
+            _draw_row(row, panel, panel.lines, losses, colors, spread)
             row[0].set_ylabel(panel.label)
             row[0].set_title(panel.heading, loc="left")
         lowest = max(0, cells - columns)
         for number, axis in enumerate(flat[:cells]):
             axis.set_xlabel("epoch" if number >= lowest else "")
-            axis.tick_params(labelbottom=number >= lowest)
+            axis.tick_params(labelbottom=number >= lowest, which="both")
         if len(losses) > 1:
             for axis, loss in zip(axes[0], losses, strict=True):
                 axis.set_title(loss, loc="right", weight="bold")
         figure.suptitle(record["title"])
         parts = [part for one in panels for part in one.lines if part]
-        _legend(figure, colors, losses, dict.fromkeys(parts))
+        _legend(figure, colors, losses, spread, dict.fromkeys(parts))
     return figure
 
 
 def _without_values(record):
     """What is drawn of runs that all failed."""
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = _figure(3.7, 2.1, 1, 1)
         figure.suptitle(record["title"])
         figure.text(0.5, 0.5, "No run has values to draw.", ha="center")
@@ -156,10 +145,7 @@ def _without_values(record):
 
 
 def _figure(width, height, rows, columns):
-    return Figure(
-        figsize=(0.3 + width * columns, 0.9 + height * rows),
-        layout="constrained",
-    )
+    return new_figure(0.3 + width * columns, 0.9 + height * rows)
 
 
 def _name_columns(axes, losses):
@@ -175,11 +161,6 @@ def _colors(losses):
     return {head: look(number) for number, head in enumerate(heads)}
 
 
-def look(number: int) -> tuple[str, str]:
-    """The colour and the marker of a head, by its place."""
-    return COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
-
-
 def _has_values(panel, losses):
     return any(
         curve(group, key)
@@ -189,53 +170,28 @@ def _has_values(panel, losses):
     )
 
 
-def _draw_row(row, panel, lines, losses, colors):
+def _draw_row(row, panel, lines, losses, colors, spread):
     """Draws the panels of the losses, which share their vertical axis."""
     drawn = []
     for axis, groups in zip(row, losses.values(), strict=True):
         for head, group in groups.items():
             _mark_zero_error(axis, group, colors[head][0])
             for part, key in lines.items():
-                line = curve(group, key, panel.transform)
+                line = curve(group, key, panel.transform, spread)
                 if line is not None:
                     style = _STYLES[part] if len(lines) > 1 else "-"
-                    _draw(axis, line, head, colors[head], style)
+                    color, marker = colors[head]
+                    draw(axis, line, color, marker, style, f"head:{head}")
                     drawn.append(line)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.grid(True)
-        axis.set_axisbelow(True)
+        epochs_axis(axis)
     _scale(row[0], panel, drawn)
     for axis in row[1:]:
-        axis.tick_params(labelleft=False)
-        axis.set_yscale(row[0].get_yscale(), **_zero_scale(panel, drawn))
+        axis.tick_params(labelleft=False, which="both")
+        scale = log_scale(drawn) if panel.scale == "log" else None
+        axis.set_yscale(**(scale or {"value": "linear"}))
         axis.set_ylim(row[0].get_ylim())
-
-
-def _draw(axis: Axes, line: Curve, head: str, look: tuple, style: str) -> None:
-    color, marker = look
-    few = len(line.epochs) <= 12
-    axis.plot(
-        line.epochs,
-        line.mean,
-        style,
-        color=color,
-        lw=1.5,
-        marker=marker,
-        ms=4,
-        markevery=None if few else [-1],
-        gid=f"head:{head}",
-    )
-    if line.low != line.high:
-        axis.fill_between(
-            line.epochs,
-            line.low,
-            line.high,
-            color=color,
-            alpha=0.18,
-            lw=0,
-            gid=f"head:{head}",
-        )
+    if row[0].get_yscale() == "log":
+        readable_log(row[0])
 
 
 def _mark_zero_error(axis, group, color):
@@ -249,10 +205,10 @@ def _mark_zero_error(axis, group, color):
 
 def _scale(axis, panel, curves):
     """Sets the vertical axis; zeros stay visible on one that is logarithmic."""
-    if panel.scale == "log" and any(v > 0 for c in curves for v in c.mean):
-        extra = _zero_scale(panel, curves)
-        axis.set_yscale("symlog" if extra else "log", **extra)
-        if extra:
+    scale = log_scale(curves) if panel.scale == "log" else None
+    if scale is not None:
+        axis.set_yscale(**scale)
+        if scale["value"] == "symlog":
             axis.set_ylim(bottom=0)
     elif panel.name == "test_accuracy":
         late = [v for c in curves for v in c.low[len(c.low) // 2 :]]
@@ -263,17 +219,7 @@ def _scale(axis, panel, curves):
         axis.set_ylim(bottom=0)
 
 
-def _zero_scale(panel, curves):
-    """The arguments of a scale that is linear between zero and a decade."""
-    values = [v for c in curves for v in c.low]
-    positive = [v for c in curves for v in (*c.low, *c.mean) if v > 0]
-    if panel.scale != "log" or not positive or min(values) > 0:
-        return {}
-    decade = 10.0 ** math.floor(math.log10(min(positive)))
-    return {"linthresh": decade, "linscale": 0.4}
-
-
-def _legend(figure, colors, losses, parts=()):
+def _legend(figure, colors, losses, spread, parts=()):
     entries = {
         head: Line2D([], [], color=color, marker=marker, ms=4)
         for head, (color, marker) in colors.items()
@@ -283,21 +229,10 @@ def _legend(figure, colors, losses, parts=()):
         marks[part] = Line2D([], [], color=INK, ls=_STYLES[part], lw=1.2)
     marks["zero training error"] = Line2D([], [], color=INK, ls=":", lw=1.2)
     if any(len(g.runs) > 1 for gs in losses.values() for g in gs.values()):
-        marks["smallest to largest seed"] = Patch(color=INK, alpha=0.18, lw=0)
+        marks[SPREADS[spread]] = Patch(color=INK, alpha=BAND, lw=0)
     entries |= marks
-    legend = figure.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside lower center",
-        ncols=_columns_of(entries, figure),
-    )
+    legend = legend_below(figure, entries)
     for head, text in zip(colors, legend.get_texts(), strict=False):
         text.set_gid(f"head:{head}")
     for head, handle in zip(colors, legend.legend_handles, strict=False):
         handle.set_gid(f"head:{head}")
-
-
-def _columns_of(entries, figure):
-    """How many columns of a legend fit a figure; letters of 9 points."""
-    widest = 0.75 + 0.075 * max(map(len, entries))
-    return max(1, min(len(entries), int(figure.get_figwidth() / widest)))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nc_keras.experiments.console.plain import plain
+from nc_keras.plot.spread import SPREADS
 
 _TEXTS = ("title", "command")
 _OBJECTS = ("settings", "scale", "machine", "data")
@@ -50,6 +51,9 @@ def _check(record):
     for name in _OBJECTS:
         value = record.get(name)
         _require(isinstance(value, dict | None), name, "an object", value)
+    spread = record.get("spread") or "range"
+    known = list(SPREADS)
+    _require(spread in known, "spread", f"of {', '.join(known)}", spread)
     _check_facts(record)
     runs = record.get("runs")
     _require(isinstance(runs, list) and runs, "runs", "a list of runs", runs)

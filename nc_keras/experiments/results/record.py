@@ -164,6 +164,7 @@ def build_record(
             **({"note": note} if note else {}),
         },
         "metrics": list(settings.metrics),
+        "spread": settings.spread,
         "published": [dataclasses.asdict(fact) for fact in published],
         "interrupted": interrupted,
         "runs": runs,

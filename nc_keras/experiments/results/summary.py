@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
+from nc_keras.plot.spread import half_width
+from nc_keras.plot.spread import validate_spread
+
 # When a quantity is read: once a run, at the first measurement, at the first
 # one with zero training error, at the last one, or as last minus zero error.
 RUN, FIRST, ZERO, END, GAIN = "run", "first", "zero", "end", "gain"
@@ -49,7 +52,8 @@ class Kind:
 class Statistic:
     """A mean over `n` seeds; `spread` is their standard deviation (n - 1).
 
-    Of one seed there is no spread: it is `None`.
+    Where the 95 % interval is asked for, it is half of that. Of one seed
+    there is no spread: it is `None`.
     """
 
     mean: float
@@ -122,10 +126,12 @@ class Group:
         """The averaged runs whose training error vanished."""
         return tuple(run for run in self.runs if run.get("at_terminal_epoch"))
 
-    def statistic(self, key: str, moment: str) -> Statistic | None:
+    def statistic(
+        self, key: str, moment: str, spread: str = "std"
+    ) -> Statistic | None:
         """The mean of a quantity; `None` if no run has a finite value."""
         values = (value(run, key, moment) for run in self.runs)
-        return statistic(v for v in values if v is not None)
+        return statistic((v for v in values if v is not None), spread)
 
     def expected(self, moment: str) -> int:
         """How many runs should have a value at a moment."""
@@ -245,13 +251,13 @@ def _finite(number):
     return float(number)
 
 
-def statistic(values: Iterable[float]) -> Statistic | None:
+def statistic(values: Iterable[float], spread: str = "std") -> Statistic | None:
     """The mean of some values and their spread; `None` of no values."""
     values = list(values)
     if not values:
         return None
-    spread = statistics.stdev(values) if len(values) > 1 else None
-    return Statistic(statistics.fmean(values), spread, len(values))
+    half = half_width(values, spread) if len(values) > 1 else None
+    return Statistic(statistics.fmean(values), half, len(values))
 
 
 def _format(number, form):
@@ -260,6 +266,13 @@ def _format(number, form):
     text = f"{number:{form}}"
     # Rounded to zero, a sign says nothing.
     return text.replace("-", "") if float(text.replace(",", "")) == 0 else text
+
+
+def spread_of(record: Mapping[str, Any]) -> str:
+    """What is drawn and written around means: a key of `SPREADS`."""
+    spread = record.get("spread") or "range"
+    validate_spread(spread)
+    return spread
 
 
 def vanished(record: Mapping[str, Any]) -> str:

@@ -21,9 +21,16 @@ from nc_keras.experiments.results.summary import Group
 from nc_keras.experiments.results.summary import Quantity
 from nc_keras.experiments.results.summary import by_loss
 from nc_keras.experiments.results.summary import format_statistic
+from nc_keras.experiments.results.summary import spread_of
 from nc_keras.experiments.results.summary import vanished
+from nc_keras.tables import Table as Shown
 
 _LABEL_WIDTH = 22
+_HEADINGS = {
+    "range": "mean ± std over seeds",
+    "std": "mean ± std over seeds",
+    "ci95": "mean ± 95 % interval",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +45,7 @@ def table(
     heads: Mapping[str, Group],
     metrics: Iterable[str] | None = None,
     plus_minus: str = " ± ",
+    spread: str = "range",
 ) -> list[tuple[str, list[Cell]]]:
     """The rows of the table of one loss, a cell for each head.
 
@@ -47,18 +55,50 @@ def table(
         heads: The runs of each head.
         metrics: The tags of more metrics than the usual ones.
         plus_minus: What is between a mean and its spread.
+        spread: A key of `nc_keras.plot.spread`'s `SPREADS`; after ± stands
+            the standard deviation of `"range"` too.
     """
-    more = [
-        Quantity(f"{tag}, {data}", prefix + tag, "number", (ZERO, END))
-        for tag in metrics or ()
-        for data, prefix in (("train", ""), ("test", "val_"))
-    ]
     rows = [("seeds", [_seeds(group) for group in heads.values()])]
-    for quantity in (*QUANTITIES, *more):
-        cells = [_cell(g, quantity, plus_minus) for g in heads.values()]
+    for quantity in quantities(metrics):
+        cells = [_cell(g, quantity, plus_minus, spread) for g in heads.values()]
         if any(set(cell.values) != {"–"} for cell in cells):
             rows.append((quantity.label, cells))
     return rows
+
+
+def quantities(metrics: Iterable[str] | None) -> tuple[Quantity, ...]:
+    """The rows of every table, and those of more metrics.
+
+    Args:
+        metrics: Their tags.
+    """
+    return *QUANTITIES, *(
+        Quantity(f"{tag}, {data}", prefix + tag, "number", (ZERO, END))
+        for tag in metrics or ()
+        for data, prefix in (("train", ""), ("test", "val_"))
+    )
+
+
+def shown(record: Mapping[str, Any]) -> dict[str, Shown]:
+    """The tables that people read, one for each loss.
+
+    Args:
+        record: The content of a comparison's `results.json`.
+    """
+    spread = spread_of(record)
+    return {
+        loss: Shown(
+            (f"{_zero(record)} → at the end", *map(plain, heads)),
+            [
+                (plain(label), *(plain(_inline(cell)) for cell in cells))
+                for label, cells in table(
+                    heads, record.get("metrics"), spread=spread
+                )
+            ],
+            title=plain(f"{record['title']}, {loss}"),
+        )
+        for loss, heads in by_loss(record).items()
+    }
 
 
 def print_summary(
@@ -71,6 +111,7 @@ def print_summary(
         console: Where to print; by default the standard output.
     """
     console = console or consoles.console()
+    spread = spread_of(record)
     for loss, heads in by_loss(record).items():
         title = plain(f"{record['title']}, {loss}: ")
         title += f"{_zero(record)} → at the end"
@@ -81,12 +122,12 @@ def print_summary(
             show_edge=False,
             pad_edge=False,
         )
-        drawn.add_column("mean ± std over seeds", no_wrap=True)
+        drawn.add_column(_HEADINGS[spread], no_wrap=True)
         for head in heads:
             drawn.add_column(Text(plain(head)), justify="right", no_wrap=True)
         # What is left for a cell beside the label, the columns 3 apart.
         room = (console.width - _LABEL_WIDTH) // len(heads) - 3
-        for label, cells in table(heads, record.get("metrics"), "±"):
+        for label, cells in table(heads, record.get("metrics"), "±", spread):
             stack = any(len(_inline(cell)) > room for cell in cells)
             drawn.add_row(label, *(_plain(cell, stack) for cell in cells))
         console.print(drawn, "")
@@ -97,13 +138,8 @@ def print_summary(
 def markdown_summary(record: Mapping[str, Any]) -> str:
     """Returns a GitHub table for each loss, then notices and findings."""
     parts = []
-    for loss, heads in by_loss(record).items():
-        lines = [plain(f"#### {record['title']}, {loss}"), ""]
-        lines.append(_markdown_row(f"{_zero(record)} → at the end", heads))
-        lines.append(_markdown_row("---", ["---:"] * len(heads)))
-        for label, cells in table(heads, record.get("metrics")):
-            lines.append(_markdown_row(label, map(_inline, cells)))
-        parts.append("\n".join(lines))
+    for one in shown(record).values():
+        parts.append(f"#### {one.title}\n\n{one.to_markdown()}")
     sentences = notices(record) + findings(record)
     parts.append("\n".join(f"* {plain(sentence)}" for sentence in sentences))
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -127,8 +163,8 @@ def _seeds(group):
     return Cell(tuple(map(str, values)), ", ".join(remarks))
 
 
-def _cell(group, quantity, plus_minus):
-    found = [group.statistic(quantity.key, m) for m in quantity.moments]
+def _cell(group, quantity, plus_minus, spread):
+    found = [group.statistic(quantity.key, m, spread) for m in quantity.moments]
     texts = tuple(format_statistic(s, quantity.kind, plus_minus) for s in found)
     if quantity.key == "terminal_epoch":
         return _terminal_cell(group, texts)
@@ -160,8 +196,3 @@ def _plain(cell, stack):
 def _inline(cell):
     text = " → ".join(cell.values)
     return f"{text} ({cell.remark})" if cell.remark else text
-
-
-def _markdown_row(label, cells):
-    texts = [plain(text).replace("|", "\\|") for text in (label, *cells)]
-    return f"| {' | '.join(texts)} |"

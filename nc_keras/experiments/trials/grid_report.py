@@ -12,6 +12,7 @@ from nc_keras.experiments.console.consoles import console
 from nc_keras.experiments.datasets.loading import prepare
 from nc_keras.experiments.options.settings import Settings
 from nc_keras.experiments.results import summary
+from nc_keras.experiments.results.comparison import export
 from nc_keras.experiments.results.page import write_report
 from nc_keras.experiments.results.plots import plot_comparison
 from nc_keras.experiments.results.record import build_record
@@ -46,6 +47,9 @@ def report(
         plot_comparison(settings.folder / "curves.png", records[pair])
         pages.append(settings.folder / "report.html")
         write_report(pages[-1], records[pair])
+        export(
+            records[pair], settings.folder, settings.formats, settings.tables
+        )
     if not records:
         print("There is no result: no run came to a measured epoch.")
         return []

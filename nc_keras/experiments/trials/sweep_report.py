@@ -6,8 +6,6 @@ import pathlib
 from collections.abc import Mapping
 from collections.abc import Sequence
 
-import matplotlib
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
@@ -17,7 +15,6 @@ from rich.text import Text
 
 from nc_keras.experiments.console.consoles import console
 from nc_keras.experiments.options.settings import Settings
-from nc_keras.experiments.results import plots
 from nc_keras.experiments.results.record import command
 from nc_keras.experiments.results.record import machine
 from nc_keras.experiments.results.record import write_json
@@ -26,6 +23,7 @@ from nc_keras.experiments.results.summary import format_statistic
 from nc_keras.experiments.results.summary import value
 from nc_keras.experiments.trials.rates import Point
 from nc_keras.experiments.trials.rates import best_points
+from nc_keras.plot import style
 from nc_keras.writers.files import replace_atomically
 
 RULE = (
@@ -149,16 +147,14 @@ def plot(
     """
     losses = list(dict.fromkeys(point.loss for point in points))
     heads = list(dict.fromkeys(point.head for point in points))
-    with matplotlib.rc_context(plots.STYLE):
-        figure = Figure(
-            figsize=(1.5 + 4.5 * len(losses), 6), layout="constrained"
-        )
+    with style.styled():
+        figure = style.new_figure(1.5 + 4.5 * len(losses), 6)
         axes = figure.subplots(
             2, len(losses), sharex=True, sharey="row", squeeze=False
         )
         for (upper, lower), loss in zip(axes.T, losses, strict=True):
             for number, head in enumerate(heads):
-                look = plots.look(number)
+                look = style.look(number)
                 line = [p for p in points if p.key == (loss, head)]
                 _draw(upper, line, _test_accuracy, look, "-")
                 _draw(upper, line, _train_accuracy, look, "--")
@@ -227,7 +223,7 @@ def _percent(share):
     return None if share is None else 100 * share
 
 
-def _draw(axis, line, read, look, style):
+def _draw(axis, line, read, look, dashes):
     """Draws the mean over the seeds, and their range."""
     color, marker = look
     values = [
@@ -242,9 +238,9 @@ def _draw(axis, line, read, look, style):
     if not drawn:
         return
     rates, means, low, high = zip(*drawn, strict=True)
-    axis.plot(rates, means, style, color=color, lw=1.5, marker=marker, ms=4)
+    axis.plot(rates, means, dashes, color=color, lw=1.5, marker=marker, ms=4)
     if low != high:
-        axis.fill_between(rates, low, high, color=color, alpha=0.18, lw=0)
+        axis.fill_between(rates, low, high, color=color, alpha=style.BAND, lw=0)
 
 
 def _mark(axis, line, best, look):
@@ -265,18 +261,18 @@ def _legend(figure, heads, points):
     entries = {
         head: Line2D([], [], color=color, marker=marker, ms=4)
         for head, color, marker in zip(
-            heads, plots.COLORS, plots._MARKERS, strict=False
+            heads, style.COLORS, style.MARKERS, strict=False
         )
     }
-    for name, style in (("test", "-"), ("train", "--"), ("best rate", ":")):
-        entries[name] = Line2D([], [], color=plots.INK, ls=style, lw=1.2)
+    for name, dashes in (("test", "-"), ("train", "--"), ("best rate", ":")):
+        entries[name] = Line2D([], [], color=style.INK, ls=dashes, lw=1.2)
     if any(point.group.failed for point in points):
         entries["no good end"] = Line2D(
-            [], [], color=plots.INK, marker="x", ls=""
+            [], [], color=style.INK, marker="x", ls=""
         )
     if any(len(point.group.runs) > 1 for point in points):
         entries["smallest to largest seed"] = Patch(
-            color=plots.INK, alpha=0.18, lw=0
+            color=style.INK, alpha=style.BAND, lw=0
         )
     figure.legend(
         entries.values(),

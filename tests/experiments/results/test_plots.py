@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nc_keras.experiments.results import curves
 from nc_keras.experiments.results import panels
 from nc_keras.experiments.results import plots
 from nc_keras.experiments.results import summary
+from nc_keras.plot import style
 from tests.experiments import records
 
 
@@ -35,7 +37,7 @@ def group(record, head="linear"):
 
 def test_a_curve_is_the_mean_over_the_seeds():
     record = records.record()
-    curve = plots.curve(group(record), "nc1")
+    curve = curves.curve(group(record), "nc1")
     assert curve.epochs == list(records.EPOCHS)
     # 0.010 times 1, 1.1, 1.2 at the end.
     assert curve.mean[-1] == pytest.approx(0.011)
@@ -47,19 +49,19 @@ def test_a_curve_has_the_epochs_of_every_seed():
     record = records.record()
     record["runs"][0]["measured"][3]["nc1"] = math.nan
     record["runs"][1]["measured"][5].pop("nc1")
-    curve = plots.curve(group(record), "nc1")
+    curve = curves.curve(group(record), "nc1")
     assert curve.epochs == [1, 2, 3, 8, 20, 30, 35]
     for run in record["runs"]:
         run["measured"][0].pop("nc3")
-    assert plots.curve(group(record), "nc3").epochs[0] == 2
-    assert plots.curve(group(record), "no such value") is None
+    assert curves.curve(group(record), "nc3").epochs[0] == 2
+    assert curves.curve(group(record), "no such value") is None
 
 
 def test_long_curves_are_thinned_evenly_on_the_logarithmic_axis():
     record = records.record(seeds=(0,))
     row = record["runs"][0]["last"]
     record["runs"][0]["measured"] = [row | {"epoch": e} for e in range(1, 351)]
-    epochs = plots.curve(group(record), "nc1").epochs
+    epochs = curves.curve(group(record), "nc1").epochs
     assert len(epochs) <= 60
     assert epochs[:5] == [1, 2, 3, 4, 5] and epochs[-1] == 350
 
@@ -75,7 +77,7 @@ def test_every_figure_has_what_was_measured(figures):
                 assert axis.get_xscale() == "log"
                 for head in ("linear", "etf"):
                     (line,) = lines(axis, head)
-                    expected = plots.curve(
+                    expected = curves.curve(
                         group(records.record(), head), key, panel.transform
                     )
                     np.testing.assert_allclose(line.get_ydata(), expected.mean)
@@ -88,8 +90,8 @@ def test_heads_keep_their_colour_and_losses_share_the_axis(figures):
     for figure in figures.values():
         for axis in figure.axes:
             (linear,), (etf,) = (lines(axis, h) for h in ("linear", "etf"))
-            assert linear.get_color() == plots.COLORS[0]
-            assert etf.get_color() == plots.COLORS[1]
+            assert linear.get_color() == style.COLORS[0]
+            assert etf.get_color() == style.COLORS[1]
         assert len({axis.get_ylim() for axis in figure.axes}) == 1
         (legend,) = figure.legends
         names = [text.get_text() for text in legend.get_texts()]
@@ -157,6 +159,6 @@ def test_the_overview(tmp_path, losses, heads):
         pixels = np.asarray(image.convert("RGB")).astype(int)
     assert min(pixels.shape[:2]) > 500
     for index in range(len(heads)):
-        color = [int(plots.COLORS[index][i : i + 2], 16) for i in (1, 3, 5)]
+        color = [int(style.COLORS[index][i : i + 2], 16) for i in (1, 3, 5)]
         near = np.abs(pixels - color).sum(axis=-1) < 40
-        assert near.sum() > 50, plots.COLORS[index]
+        assert near.sum() > 50, style.COLORS[index]
