@@ -127,6 +127,8 @@ def report(
                                    train       test  goes to
     Accuracy
       accuracy              ...  1: the head is right
+    <BLANKLINE>
+    No verdict: the training error is ...
     >>> sorted(values)
     ['test', 'train']
 
