@@ -5,6 +5,7 @@ import pathlib
 import re
 import types
 
+import notebook
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -15,6 +16,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
+NOTEBOOKS = {"docs/tutorial.ipynb": "tutorial.md"}
 # A link to a file of the repository, with its anchor.
 _LINK = re.compile(r"\[([^][]+)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 NAMESPACES = (
@@ -38,6 +40,10 @@ def on_files(files, config):
     for source, page in PAGES.items():
         text = (ROOT / source).read_text("utf-8")
         files.append(File.generated(config, page, content=text))
+    for source, page in NOTEBOOKS.items():
+        text, pictures = notebook.page(ROOT / source)
+        for file, content in {page: text, **pictures}.items():
+            files.append(File.generated(config, file, content=content))
     for name in NAMESPACES:
         page = f"api/{name.rpartition('.')[2]}.md"
         files.append(File.generated(config, page, content=reference(name)))
@@ -110,4 +116,4 @@ def _on_site(link, folder):
     if not target.is_relative_to(ROOT):
         return None
     path = target.relative_to(ROOT).as_posix()
-    return PAGES.get(path, path.removeprefix("docs/"))
+    return (PAGES | NOTEBOOKS).get(path, path.removeprefix("docs/"))
