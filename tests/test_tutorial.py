@@ -4,6 +4,7 @@ import base64
 import re
 from pathlib import Path
 
+import keras
 import pytest
 
 nbformat = pytest.importorskip("nbformat", reason="the kernel needs nbformat")
@@ -73,6 +74,10 @@ def executed(folder, *, is_short=False, then=""):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch",
+    reason="takes minutes; the whole run, among the exhaustive, does not skip",
+)
 def test_it_runs(tmp_path):
     executed(tmp_path, is_short=True, then=OF_ANY_RUN)
 
