@@ -107,8 +107,8 @@ def turned_sentence(kept: Kept) -> str:
     )
     return (
         "Features after a ReLU are never negative, and a frame turned at "
-        f"random (`etf`) is, so they cannot meet it: its NC3 stays at "
-        f"{turned}, where d = C (`etf_dim_c`) ends at {plain}."
+        "random (`etf`) has negative entries: in our trainings they do not "
+        f"meet it, and its NC3 stays at {turned}, where d = C (`etf_dim_c`) ends at {plain}."
     )
 
 

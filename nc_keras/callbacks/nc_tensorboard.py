@@ -29,6 +29,7 @@ from nc_keras.callbacks.schedule import measured_only
 from nc_keras.callbacks.terminal_phase import TerminalPhase
 from nc_keras.measuring.options import Options
 from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.verdict import verdict
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
 from nc_keras.writers.tensorboard import TensorBoardWriter
@@ -193,6 +194,7 @@ class NCTensorBoard(NeuralCollapse):
         self._run_writer = None
         self._last_measured = self._last_drawn = 0
         self._next_image = 0
+        self._verdict = ""
 
     def get_state(self) -> dict:
         """What `Checkpoint` keeps; what was written is then on the disk."""
@@ -239,6 +241,7 @@ class NCTensorBoard(NeuralCollapse):
         self._rows.write({"epoch": step} | measured)
         if any(log_key(tag) in measured for tag in METRICS):
             self._last_measured = step
+            self._verdict = self._verdict_of(measured)
             if step >= self._next_image:
                 self._write_geometry(step)
 
@@ -358,7 +361,26 @@ class NCTensorBoard(NeuralCollapse):
                 scalars["running/" + key.removeprefix("running_")] = value
         self._writers[""].scalars(step, scalars)
 
+    def _verdict_of(self, logs):
+        of_two = self.layers[""].num_classes == 2
+        found = verdict(
+            {
+                key: value
+                for key, value in logs.items()
+                # Of two classes NC2 says nothing.
+                if not (of_two and key.startswith("nc2_"))
+            },
+            zero_error=self.terminal_phase.threshold,
+        )
+        lines = [
+            f"* {group}: {one.state}, {one.number}"
+            for group, one in found.findings.items()
+        ]
+        return "\n".join([f"**{found.sentence}**", "", *lines])
+
     def _write_geometry(self, step):
+        if self._verdict:
+            self._run_writer.text(step, "verdict", self._verdict)
         self._last_drawn = step
         self._next_image = step + self.images_every
         for prefix, writer in self._writers.items():

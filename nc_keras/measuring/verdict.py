@@ -13,7 +13,8 @@ from nc_keras.measuring.registry import METRICS
 
 COLLAPSED, PARTLY, NO = "collapsed", "partly", "no"
 _STATES = (COLLAPSED, PARTLY, NO)
-_ACCURACIES = ("accuracy", "nc_accuracy")
+# In `logs`, "accuracy" is the running mean of Keras.
+_ACCURACIES = ("nc_accuracy", "accuracy")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -198,6 +198,23 @@ def test_layout_and_hparams_are_written_once(digits, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_text_has_the_verdict(digits, tmp_path):
+    panels = panels_for(digits, tmp_path, epochs=[1, 2], threshold=0.1)
+    history = fit(panels, digits, epochs=2).history
+    events = events_of(tmp_path).Tensors("verdict")
+    texts = {e.step: e.tensor_proto.string_val[0].decode() for e in events}
+    assert texts.keys() == {1, 2}
+    values = {key: column[1] for key, column in history.items()}
+    found = nc_keras.verdict(values, zero_error=0.1)
+    assert texts[2].startswith(f"**{found.sentence}**\n\n* NC1: ")
+    strict = panels_for(digits, tmp_path / "strict")
+    fit(strict, digits)
+    (event,) = events_of(tmp_path / "strict").Tensors("verdict")
+    assert (
+        b"No verdict: the training error is" in event.tensor_proto.string_val[0]
+    )
+
+
 def test_a_text_explains_every_category(digits, tmp_path):
     fit(panels_for(digits, tmp_path), digits, epochs=1)
     root = events_of(tmp_path)

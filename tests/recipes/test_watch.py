@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import json
 import os
 import pty
 import re
@@ -52,6 +53,24 @@ def test_without_a_terminal_one_table_is_printed(tmp_path):
     assert cells(result.stdout, "ce-etf-0")[0] == "20/35"
     assert "when the watch ended" in page.read_text("utf-8")
     assert "\x1b" not in result.stdout
+
+
+def test_any_folder_with_a_log_is_shown(tmp_path):
+    for name, age in (("mine", 0), ("old", 3600)):
+        log = tmp_path / name / "metrics.jsonl"
+        log.parent.mkdir()
+        rows = [
+            {"epoch": epoch, "nc1": 2.0 / epoch, "nc_accuracy": 1.0}
+            for epoch in (1, 2)
+        ]
+        log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        os.utime(log, (time.time() - age,) * 2)
+    rows = {row.name: row for row in Watch([tmp_path]).look()}
+    assert (rows["mine"].state, rows["old"].state) == ("running", "stopped")
+    assert rows["mine"].metrics.last["nc1"] == 1.0
+    (tmp_path / "old" / "metrics.jsonl").write_text("no JSON\n")
+    rows = {row.name: row for row in Watch([tmp_path]).look()}
+    assert rows["old"].state == "damaged"
 
 
 def test_it_starts_quietly_and_without_what_trains():

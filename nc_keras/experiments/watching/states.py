@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import statistics
+import time
 from collections.abc import Iterable
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ from nc_keras.experiments.watching.reading import unreadable
 _NAME = re.compile(r"[\w.+-]{1,200}", re.ASCII)
 _MOST_RUNS = 10_000
 _LONGEST = 300
+# Seconds without a new line, after which a log without a recipe has ended.
+_QUIET = 120
 # Each state and its mark, in the order of the table.
 MARKS = {
     "running": "●",
@@ -123,7 +126,7 @@ class Watch:
         metrics = self._metrics.setdefault(folder, Metrics(path)).update()
         state, remark = "planned", ""
         if begun:
-            state, remark = _state(folder, metrics.problem or problem)
+            state, remark = _state(folder, metrics, problem)
         name = folder.relative_to(self._base).as_posix()
         return Row(
             name=plain(folder.name if folder == self._base else name),
@@ -186,7 +189,7 @@ def _find(roots):
         for folder, folders, files in os.walk(root):
             # What Ray and others keep for themselves.
             folders[:] = [f for f in folders if not f.startswith(".")]
-            if "run.json" in files:
+            if "run.json" in files or "metrics.jsonl" in files:
                 runs.add(pathlib.Path(folder))
                 folders.clear()
             elif "settings.json" in files:
@@ -194,8 +197,11 @@ def _find(roots):
     return runs, comparisons
 
 
-def _state(folder, problem):
+def _state(folder, metrics, problem):
     """The state of a run that has begun, and a remark on it."""
+    problem = metrics.problem or problem
+    if not (folder / "run.json").exists():
+        return _state_of_log(folder, metrics.pace, problem)
     run, damage = read_object(folder / "run.json")
     problem = damage or problem
     if run.get("failure"):
@@ -207,6 +213,18 @@ def _state(folder, problem):
     if held:
         return "running", problem or ""
     return ("damaged", problem) if problem else ("stopped", "")
+
+
+def _state_of_log(folder, pace, problem):
+    """The state of what no recipe trains: whether its log still grows."""
+    if problem:
+        return "damaged", problem
+    try:
+        age = time.time() - (folder / "metrics.jsonl").stat().st_mtime
+    except OSError as error:
+        return "damaged", unreadable("metrics.jsonl", error)
+    is_growing = age < max(_QUIET, 3 * (pace or 0))
+    return ("running" if is_growing else "stopped"), ""
 
 
 def _held(folder):
