@@ -108,7 +108,8 @@ def turned_sentence(kept: Kept) -> str:
     return (
         "Features after a ReLU are never negative, and a frame turned at "
         "random (`etf`) has negative entries: in our trainings they do not "
-        f"meet it, and its NC3 stays at {turned}, where d = C (`etf_dim_c`) ends at {plain}."
+        f"meet it, and its NC3 stays at {turned}, where d = C (`etf_dim_c`) "
+        f"ends at {plain}."
     )
 
 
