@@ -78,7 +78,7 @@ def layerwise(
             set. The class means that `ncc_accuracy` compares with are then
             those of `train`. Defaults to `None`: they are those of `x`.
         mask: As in `nc_keras.measure`.
-        **options: As in `nc_keras.measure`, but:
+        **options: As in `nc_keras.measure`, without `features`, and:
             `head` tells where `stages` ends.
             `pooling`: How features with positions, as of convolutions, become
             vectors: `"average"` for their mean over the positions (the
@@ -117,7 +117,7 @@ def layerwise(
     - [Rangamani et al., 2023](https://proceedings.mlr.press/v202/rangamani23a.html),
       for neural collapse at intermediate layers.
     """
-    plan = Plan.of(options, pooling="average")
+    plan = Plan.of(options, ("features",), pooling="average")
     if plan.num_classes is None:
         classes = num_classes_of(getattr(model, "model", model), plan.head)
         plan = dataclasses.replace(plan, num_classes=classes)
@@ -179,11 +179,6 @@ def layers_extractor(
                 f"{', '.join(model.names)}, and layers={layers!r}."
             )
         return model
-    if plan.features is not None:
-        raise ValueError(
-            "Several layers are measured: name them as `layers`. "
-            f"Received: features={plan.features!r}."
-        )
     if layers is None:
         layers = stages(model, plan.head)
     elif isinstance(layers, str | keras.Layer):

@@ -263,13 +263,7 @@ class Report(Tabular, dict):
         Args:
             **options: As in `nc_keras.verdict`.
         """
-        values = dict(self.get("train", {}))
-        if len(self.classes.get("train", ())) == 2:
-            # Zero by definition.
-            values = {
-                k: v for k, v in values.items() if k not in _FIXED_FOR_TWO
-            }
-        return verdict(values, **options)
+        return verdict(self, **options)
 
     def _columns(self):
         return [name for name in ("train", "test") if name in self]

@@ -431,3 +431,18 @@ def test_an_extractor_stands_for_its_model(few_classes):
 def few_classes(rng):
     x = rng.normal(size=(30, 4)).astype("float32")
     return nc_keras.models.MLP((4,), 3, widths=(8,)), (x, np.arange(30) % 3)
+
+
+def test_a_list_of_batches_is_a_data_set(parts):
+    (x, y), _ = parts
+    batches = [(x[:300], y[:300]), (x[300:], y[300:])]
+    model = mlp()
+    whole = quiet(model, (x, y), metrics="nc1")
+    for split in (
+        batches,
+        [*batches[:1], (x[300:400], y[300:400]), (x[400:], y[400:])],
+    ):
+        values = quiet(model, split, metrics="nc1")
+        assert values["train"]["nc1"] == pytest.approx(
+            whole["train"]["nc1"], rel=1e-6
+        )

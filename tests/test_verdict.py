@@ -73,7 +73,7 @@ def test_nothing_is_reached():
         ({"nc1": 0.0}, "it needs the training accuracy"),
         ({"accuracy": 1.0}, "none of nc1, "),
         ({"accuracy": 1.0, "nc1": np.nan}, "none of nc1, "),
-        (COLLAPSED | {"accuracy": np.nan}, "the training error is nan %"),
+        (COLLAPSED | {"accuracy": np.nan}, "the training accuracy was not"),
     ],
 )
 def test_no_verdict_where_nothing_can_be_said(values, reason):
@@ -95,7 +95,11 @@ def test_limits_and_the_vanished_error_can_be_set():
 
 @pytest.mark.parametrize(
     "limits, message",
-    [({"nc9": (0, 1)}, "no metric 'nc9'"), ({"nc1": (1, 0)}, "not the larger")],
+    [
+        ({"nc9": (0, 1)}, "no metric 'nc9'"),
+        ({"nc1": (1, 0)}, "not the larger"),
+        ({"ncc_accuracy": (0.9, 0.99)}, "metrics that go to 0"),
+    ],
 )
 def test_wrong_limits(limits, message):
     with pytest.raises(ValueError, match=message):
@@ -119,6 +123,9 @@ def test_two_classes_have_no_verdict_of_what_is_zero_by_definition():
     network = _identity(np.array([[1.0, 0], [-1, 0]]))
     report = nc_keras.report(network, (x, y), print_fn=lambda text: None)
     assert list(report.verdict().findings) == ["NC1", "NC3", "NC4"]
+    assert nc_keras.verdict(report) == report.verdict()
+    found = nc_keras.verdict(COLLAPSED, num_classes=2)
+    assert list(found.findings) == ["NC1", "NC3", "NC4"]
 
 
 def _identity(head):

@@ -92,7 +92,7 @@ class LayerwiseCollapse(EpochObserver):
         self.y = y
         self.layers = layers
         self.mask = mask
-        plan = Plan.of(options, pooling="average")
+        plan = Plan.of(options, ("features",), pooling="average")
         tags = _tags(plan.metrics)
         self.plan = dataclasses.replace(plan, metrics=tags)
         self._extractor: Any = None

@@ -152,7 +152,8 @@ class NCTensorBoard(NeuralCollapse):
         mask: Any = None,
         **options: Unpack[Options],
     ):
-        if options.get("metrics") is not None:
+        has_head = options.get("features") is None or options.get("head")
+        if options.get("metrics") is not None and has_head:
             # The terminal phase is told by the accuracy.
             chosen = validate_metrics(options["metrics"])
             options["metrics"] = [*chosen, "accuracy"]
@@ -274,7 +275,7 @@ class NCTensorBoard(NeuralCollapse):
             )
             for prefix, run in runs.items()
         }
-        self._run_writer = TensorBoardWriter(self.log_dir)
+        self._run_writer = TensorBoardWriter(self.log_dir, first_epoch)
         if not earlier:
             decomposed = {} if self.decay is None else MSE_PANELS
             chosen = [
@@ -362,15 +363,10 @@ class NCTensorBoard(NeuralCollapse):
         self._writers[""].scalars(step, scalars)
 
     def _verdict_of(self, logs):
-        of_two = self.layers[""].num_classes == 2
         found = verdict(
-            {
-                key: value
-                for key, value in logs.items()
-                # Of two classes NC2 says nothing.
-                if not (of_two and key.startswith("nc2_"))
-            },
+            logs,
             zero_error=self.terminal_phase.threshold,
+            num_classes=self.layers[""].num_classes,
         )
         lines = [
             f"* {group}: {one.state}, {one.number}"

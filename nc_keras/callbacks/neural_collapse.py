@@ -137,6 +137,7 @@ class NeuralCollapse(EpochObserver):
         self.train_means = None
         self.layers: dict[str, LastLayer] = {}
         self._extractor: Any = None
+        self._head: tuple[Any, Any] = (None, None)
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
@@ -151,13 +152,13 @@ class NeuralCollapse(EpochObserver):
         # epoch; some models are only built by their first step.
         if self.model.built:
             self._find_features()
-        for name, (x, y, _) in self._data().items():
+        for name, (x, y, mask) in self._data().items():
             # Which of several labels are meant is known once there is a head.
             is_known = self._extractor is not None or not isinstance(y, dict)
             if y is not None and is_known and not self.plan.across_processes:
                 with _about(name):
                     y = labels_of(y, self._outputs())
-                    self._validate_labels(validate_lengths(x, y))
+                    self._validate_labels(validate_lengths(x, y), mask)
             if y is None:
                 refuse_endless(x)
             if y is None and is_one_shot(x):
@@ -226,7 +227,9 @@ class NeuralCollapse(EpochObserver):
         """The decay of the MSE loss, where its parts are measured."""
         if self.decompose is False or self.model.loss is None:
             return None
-        decay = equivalent_decay(self.model)
+        # The loss is not one of the features of another layer.
+        is_other = self.plan.features is not None
+        decay = None if is_other else equivalent_decay(self.model)
         if decay is not None and self._extractor is not None:
             decay = _decay_of_head(self.model, self._extractor.head, decay)
         if decay is None and self.decompose:
@@ -242,13 +245,17 @@ class NeuralCollapse(EpochObserver):
     def _data(self):
         data = {"training": (self.x, self.y, self.mask)}
         if self.validation_data is not None:
-            data["validation"] = unpacked(self.validation_data)
+            given = self.validation_data
+            is_list = isinstance(given, list)
+            data["validation"] = unpacked(tuple(given) if is_list else given)
         return data
 
-    def _validate_labels(self, y):
-        kernel = self._extractor and self._extractor.kernel
+    def _validate_labels(self, y, mask):
+        kernel = self._extractor and self._head[0]
         if kernel is None:
             return
+        if mask is not None:
+            y = y[np.asarray(mask, "bool")]  # Any other label may be anything.
         classes = kernel.shape[1]
         if y.ndim > 1 and y.shape[-1] not in (1, classes):
             y = y.reshape(-1)  # of tokens
@@ -265,6 +272,9 @@ class NeuralCollapse(EpochObserver):
     def _find_features(self):
         if self._extractor is None or self._extractor.model is not self.model:
             self._extractor = self.plan.extractor(self.model)
+            # Read once: whether a head fits another layer's features is known
+            # after a pass, and `logs` must have the same keys in all epochs.
+            self._head = self._extractor.kernel, self._extractor.bias
 
     def _measure(self, data, prefix):
         metrics = self.plan.metrics
@@ -273,6 +283,7 @@ class NeuralCollapse(EpochObserver):
         measurement = self.plan.measured(
             self._extractor,
             self.plan.source(self._extractor, *data),
+            self._head,
             train_means=self.train_means if prefix else None,
             metrics=metrics,
             scatter=True if self.decay is not None else None,
@@ -287,7 +298,7 @@ class NeuralCollapse(EpochObserver):
     def _parts(self, measurement):
         if self.decay is None or not measurement.statistics.counts.all():
             return {}
-        head = validate_head(self._extractor.kernel, self._extractor.bias)
+        head = validate_head(*self._head)
         parts = decomposition_of(measurement.statistics, *head, self.decay)
         names = ("nc1", "nc23", "perp", "perp_share")
         return {f"mse_{name}": getattr(parts, name) for name in names}

@@ -55,8 +55,8 @@ class SignalToNoise(EpochObserver):
         epochs: Which epochs are measured, as in `NeuralCollapse`. Defaults to
             `1`, all of them.
         mask: As in `nc_keras.measure`.
-        **options: As in `nc_keras.measure`, but for `metrics`, `pairs` and
-            `memory`.
+        **options: As in `nc_keras.measure`, but for `metrics`, `pairs`,
+            `memory`, `features` and `missing`.
 
     Attributes:
         epochs: Integer array of shape `(T,)`, the measured epochs, counted
@@ -105,7 +105,7 @@ class SignalToNoise(EpochObserver):
         self.mask = mask
         self.plan = Plan.of(
             options,
-            ("metrics", "pairs", "memory"),
+            ("metrics", "pairs", "memory", "features", "missing"),
             # One pass is enough, and what is kept is the scatter.
             memory=0,
             metrics="nc2_equinorm_means",

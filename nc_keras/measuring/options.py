@@ -79,10 +79,11 @@ class Plan:
         known = [name for name in names if name not in without]
         for name in options:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1) or known
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"Did you mean {near[0]}? " if near else ""
                 raise TypeError(
-                    f"There is no option `{name}`. Did you mean "
-                    f"{' or '.join(near)}?"
+                    f"There is no option `{name}`. {hint}Besides its own "
+                    f"arguments there are the options {', '.join(known)}."
                 )
         validate_sample(options.get("pairs"))
         return cls(**{**defaults, **options})
@@ -163,7 +164,7 @@ def unpacked(data: Any) -> tuple[Any, Any, np.ndarray | None]:
         data: A tuple `(x, y)` or `(x, y, weight)`, of which examples of weight
             zero are left out; or a dataset, which has all in its batches.
     """
-    if not isinstance(data, tuple | list):
+    if not isinstance(data, tuple):
         return data, None, None
-    x, y, weight = keras.utils.unpack_x_y_sample_weight(tuple(data))
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
     return x, y, None if weight is None else np.asarray(weight) != 0

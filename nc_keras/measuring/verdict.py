@@ -94,6 +94,7 @@ def verdict(
     values: Mapping[str, Any],
     limits: Mapping[str, tuple[float, float]] | None = None,
     zero_error: float = 0.999,
+    num_classes: int | None = None,
 ) -> Verdict:
     """Says which of NC1 to NC4 a network has reached.
 
@@ -111,6 +112,8 @@ def verdict(
         zero_error: Float, the training accuracy from which on the training
             error counts as zero, as that of
             `nc_keras.callbacks.TerminalPhase`.
+        num_classes: Integer, or `None` to take that of a report. Of two
+            classes NC2 is left out: it is zero whatever the network does.
 
     Returns:
         A `Verdict`, which prints as a few lines.
@@ -136,6 +139,9 @@ def verdict(
     'partly'
     """
     known = _limits(limits or {})
+    if num_classes is None:
+        classes = getattr(values, "classes", {}).get("train")
+        num_classes = None if classes is None else len(classes)
     values = values.get("train", values)
     reason = _too_early(values, zero_error)
     if reason:
@@ -145,6 +151,8 @@ def verdict(
         if tag not in values or math.isnan(values[tag]):
             continue
         value, group = float(values[tag]), METRICS[tag].group
+        if group == "NC2" and num_classes == 2:
+            continue
         state = _STATES[(value > low) + (value > high)]
         found = Finding(group, state, tag, value, (low, high))
         if group not in findings or _distance(found) > _distance(
@@ -166,6 +174,11 @@ def _limits(given):
                 "`limits` are of metrics. There is no metric "
                 f"{tag!r}. Received: limits of {', '.join(given)}."
             )
+        if not METRICS[tag].goal.startswith("0"):
+            raise ValueError(
+                "`limits` are of metrics that go to 0. Received: limits of "
+                f"{tag}, which goes to {METRICS[tag].goal or 'no number'}."
+            )
         if not (len(pair) == 2 and pair[0] <= pair[1]):
             raise ValueError(
                 "`limits` must be two numbers, the first of them not the "
@@ -179,6 +192,8 @@ def _too_early(values, zero_error):
     accuracy = next((values[k] for k in _ACCURACIES if k in values), None)
     if accuracy is None:
         return "it needs the training accuracy, `accuracy`, among the values."
+    if math.isnan(accuracy):
+        return "the training accuracy was not measured in this epoch."
     if accuracy >= zero_error:
         return ""
     error, vanished = 100 * (1 - accuracy), 100 * (1 - zero_error)

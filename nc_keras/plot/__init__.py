@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
             raise
         raise ImportError(
             f"`nc_keras.plot.{name}` draws with Matplotlib, which is not "
-            "installed. Run `pip install nc_keras[plot]`."
+            "installed. Run `pip install 'nc_keras[plot]'`."
         ) from error
     value = getattr(module, name)
     globals()[name] = value

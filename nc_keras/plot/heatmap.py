@@ -83,19 +83,21 @@ def cosines(
     names = names_of(class_names, len(rows))
     count = len(rows)
     values = _cosines(rows)
+    # The means are centred over the classes that have examples.
+    there = max(2, int(np.isfinite(rows).all(axis=1).sum()))
     side = 2.6 + min(count, 2 * _NUMBERS) * 0.14
     with styled():
         figure, axis = axes_of(ax, side + 1.2, side)
         image = axis.imshow(
-            np.ma.masked_invalid(values), cmap=_colors(), norm=_norm(count)
+            np.ma.masked_invalid(values), cmap=_colors(), norm=_norm(there)
         )
         _name_classes(axis, names)
         if count <= _NUMBERS:
-            _write_numbers(axis, values)
+            _write_numbers(axis, values, there)
         if title is None:
             title = f"cosines of the {subject}"
         axis.set_title(title, loc="left")
-        _color_bar(figure, axis, image, count)
+        _color_bar(figure, axis, image, there)
     return figure
 
 
@@ -134,8 +136,8 @@ def _name_classes(axis, names):
     axis.set_ylabel("class")
 
 
-def _write_numbers(axis, values):
-    simplex = -1 / (len(values) - 1)
+def _write_numbers(axis, values, count):
+    simplex = -1 / (count - 1)
     size = 8 if len(values) <= 6 else 6.5
     for (row, column), value in np.ndenumerate(values):
         if np.isnan(value):

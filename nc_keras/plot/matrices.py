@@ -94,13 +94,16 @@ def of_features(
     )
 
 
-def rows_of(what: Any, head: Any = None) -> tuple[np.ndarray, str]:
+def rows_of(
+    what: Any, head: Any = None, least: int = 2
+) -> tuple[np.ndarray, str]:
     """The rows of a head or of a matrix, and what they are.
 
     Args:
         what: A built model, of which the head is found; a layer with a
             kernel; or an array of shape `(C, D)`.
         head: As in `nc_keras.measure`, for a model.
+        least: Integer, how many rows there must be.
 
     Raises:
         ValueError: If it is none of these.
@@ -123,10 +126,10 @@ def rows_of(what: Any, head: Any = None) -> tuple[np.ndarray, str]:
         weights = Weights(what.name, what, to_float_numpy(kernel))
         return weights.matrix, f"rows of {what.name}"
     rows = real_array(what, "Rows").astype("float64")
-    if rows.ndim != 2 or len(rows) < 2:
+    if rows.ndim != 2 or len(rows) < least:
         raise ValueError(
             "Pass a built model, a layer with a kernel, or an array of shape "
-            f"(C, D) with two rows at least. Received: shape {rows.shape}."
+            f"(C, D) with {least} rows at least. Received: shape {rows.shape}."
         )
     return rows, "rows"
 

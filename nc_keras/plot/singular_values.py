@@ -73,10 +73,15 @@ def spectrum(
         found = measured(what, x, y, head=head, features=features)
         there = np.isfinite(found.means).all(axis=1)
         classes = int(there.sum())
+        if classes < 2:
+            raise ValueError(
+                "Examples of two classes at least are needed. Received: "
+                f"examples of {classes}."
+            )
         lines = _of_features(found, there)
     elif isinstance(what, Mapping):
         lines = {
-            str(name): _relative(_values(rows_of(one)[0]))
+            str(name): _relative(_values(rows_of(one, least=1)[0]))
             for name, one in what.items()
         }
     else:

@@ -133,6 +133,12 @@ def curves(
             drawn |= _panel(axis, key, runs, looks, spread)
             if number >= len(keys) - columns or ax is not None:
                 axis.set_xlabel("epoch")
+        if not drawn:
+            raise ValueError(
+                "There is nothing to draw: the runs of one name are averaged "
+                "over the epochs that all of them have, and these have none "
+                f"in common. Received: {', '.join(map(str, runs))}."
+            )
         entries = _entries(runs, looks, spread, drawn)
         if ax is not None:
             ax.legend(entries.values(), entries.keys())
@@ -153,15 +159,20 @@ def _chosen(metrics, runs):
         keys = [key for key in wanted if key in there]
         if not keys:
             keys = sorted(k for k in there if not k.startswith("val_"))
-        return keys
+        return _some(keys, there, metrics)
     if isinstance(metrics, str) and metrics == "all":
         found = [_key(tag, there) for tag in METRICS]
         keys = [key for key in found if {key, f"val_{key}"} & there]
-        return sorted(keys, key=_place)
+        return _some(sorted(keys, key=_place), there, metrics)
     tags = [metrics] if isinstance(metrics, str) else list(metrics)
     keys = [_key(tag, there) for tag in tags]
     lacking = [k for k in keys if not {k, f"val_{k}"} & there]
-    if lacking or not keys:
+    return _some([] if lacking else keys, there, metrics, lacking)
+
+
+def _some(keys, there, metrics, lacking=()):
+    """The keys, of which there must be some."""
+    if not keys:
         raise ValueError(
             f"The source has no values of {', '.join(lacking) or 'these'}. "
             f"It has: {', '.join(sorted(there))}. "

@@ -80,6 +80,41 @@ def test_callbacks_have_the_options_of_measure(data):
     assert logs["nc1"] != [pytest.approx(nc_keras.measure(model, x, y)["nc1"])]
 
 
+def test_labels_of_what_does_not_count_may_be_anything(data):
+    x, y = data
+    counted = np.arange(30) % 4 > 0
+    padded = np.where(counted, y, -1)
+    collapse = NeuralCollapse(x, padded, (x, padded, counted), mask=counted)
+    model = network()
+    logs = model.fit(x, y, callbacks=[collapse], verbose=0).history
+    assert logs["nc1"] == logs["val_nc1"]
+
+
+@pytest.mark.parametrize("widths", [(16, 8), (8, 8)])
+def test_another_layer_has_the_same_keys_in_all_epochs(widths, data, tmp_path):
+    model = nc_keras.models.MLP((4,), 3, widths=widths)
+    model.compile(
+        nc_keras.optimizers.SGD(0.1, weight_decay=1e-3),
+        loss=nc_keras.losses.MSE(),
+    )
+    layer = model.layers[3]
+    panels = nc_keras.callbacks.NCTensorBoard(
+        tmp_path, *data, data, features=layer, metrics=["nc1"]
+    )
+    both = [NeuralCollapse(*data, data, features=layer), panels]
+    for callback in both:
+        logs = model.fit(
+            *data, epochs=3, callbacks=[callback], verbose=0
+        ).history
+        assert {len(logs["nc1"]), len(logs["val_nc1"])} == {3}
+        # The loss is not one of these features, and no head is their own.
+        assert not {"nc3", "mse_nc1", "nc_accuracy"} & logs.keys()
+    collapse = NeuralCollapse(*data, features=layer, decompose=True)
+    collapse.set_model(model)
+    with pytest.raises(ValueError, match="MSE loss can be decomposed"):
+        collapse.measure()
+
+
 def test_layers_are_measured_with_a_mask(data):
     x, y = data
     weights, model = np.arange(30) % 4 > 0, network()

@@ -184,3 +184,16 @@ def test_nothing_is_cut_off_or_covered():
         assert box.x0 >= 0 and box.x1 <= figure.bbox.width
         assert not legend.overlaps(box)
         assert not any(box.overlaps(b) for b in boxes[number + 1 :])
+
+
+@pytest.mark.parametrize(
+    "source, metrics",
+    [
+        ({"val_loss": [1.0, 0.5]}, None),
+        ({"loss": [1.0, 0.5]}, "all"),
+        ({"a": [{"loss": [1.0]}, {"loss": [math.nan, 1.0]}]}, None),
+    ],
+)
+def test_a_source_of_which_nothing_can_be_drawn(source, metrics):
+    with pytest.raises(ValueError, match="Received: "):
+        nc_keras.plot.curves(source, metrics)

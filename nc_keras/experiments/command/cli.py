@@ -52,7 +52,7 @@ def main(
 
     def work():
         settings = parse(default, description, arguments, prog)
-        import_keras()
+        import_keras(seed=0)
         from nc_keras.experiments.command.comparison import run
 
         return run(settings)

@@ -30,16 +30,18 @@ def silenced(*descriptors: int) -> Iterator[None]:
             os.close(copy)
 
 
-def import_keras(seed: int = 0) -> None:
-    """Imports Keras and `nc_keras` as a whole, quietly, and seeds them.
+def import_keras(seed: int | None = None) -> None:
+    """Imports Keras and `nc_keras` as a whole, quietly.
 
     Commands call it once they know what to do: it takes seconds, and what
     they print before, such as `--help`, does not need it.
 
     Args:
-        seed: Integer, for Keras' own random numbers.
+        seed: Integer, for the random numbers of Keras, NumPy and Python; or
+            `None`, and they are left as they are.
     """
     with silenced(2):
         importlib.import_module("nc_keras.public")
-        # Imports TensorFlow, if it is there, on every backend.
-        importlib.import_module("keras").utils.set_random_seed(seed)
+        if seed is not None:
+            # Imports TensorFlow, if it is there, on every backend.
+            importlib.import_module("keras").utils.set_random_seed(seed)

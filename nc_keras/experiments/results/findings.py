@@ -94,7 +94,7 @@ def findings(record: Mapping[str, Any]) -> list[str]:
         for group in heads.values():
             sentences += _left_out(group) + _not_finite(group)
             sentences += _shorter(group, longest) + _never_vanished(group)
-            sentences += _reached(group)
+            sentences += _reached(group, record)
         sentences += _terminal_phase(loss, heads.values())
         if "linear" not in heads:
             sentences.append(
@@ -107,14 +107,19 @@ def findings(record: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _reached(group):
+def _reached(group, record):
     """Of the means over seeds, where the training error has vanished."""
     # Imports Keras, which reading a record does without.
     from nc_keras.metrics import METRICS
 
     tags = [m.tag for m in METRICS.values() if m.limits] + ["nc_accuracy"]
     values = {tag: group.statistic(tag, END) for tag in tags}
-    found = verdict({k: v.mean for k, v in values.items() if v is not None})
+    settings, data = (record.get(k) or {} for k in ("settings", "data"))
+    found = verdict(
+        {k: v.mean for k, v in values.items() if v is not None},
+        zero_error=settings.get("threshold") or 0.999,
+        num_classes=data.get("classes"),
+    )
     if found.state is None:
         return []
     return [f"{group.loss}, {group.head}: {found.sentence}"]

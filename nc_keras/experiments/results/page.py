@@ -102,7 +102,7 @@ def render(record: Mapping[str, Any], folder: pathlib.Path) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    losses = summary.by_loss(record)
+    losses, spread = summary.by_loss(record), summary.spread_of(record)
     drawn, missing = _plots(record)
     return environment.get_template("report.html").render(
         title=record["title"],
@@ -114,13 +114,17 @@ def render(record: Mapping[str, Any], folder: pathlib.Path) -> str:
         colors=style.COLORS,
         grid=style.GRID,
         tables=[
-            (loss, list(heads), tables.table(heads, record.get("metrics")))
+            (
+                loss,
+                list(heads),
+                tables.table(heads, record.get("metrics"), spread=spread),
+            )
             for loss, heads in losses.items()
         ],
         plots=drawn,
         width=max((plot.width for plot in drawn), default=0),
         vanished=summary.vanished(record),
-        spread=_SPREADS[summary.spread_of(record)],
+        spread=_SPREADS[spread],
         missing=missing,
         columns=[heading for heading, *_ in _RUN_COLUMNS],
         runs=[_run(run, folder) for run in record["runs"]],
