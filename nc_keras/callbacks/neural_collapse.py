@@ -137,7 +137,7 @@ class NeuralCollapse(EpochObserver):
         self.train_means = None
         self.layers: dict[str, LastLayer] = {}
         self._extractor: Any = None
-        self._head: tuple[Any, Any] = (None, None)
+        self._has_head = False
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
@@ -251,12 +251,11 @@ class NeuralCollapse(EpochObserver):
         return data
 
     def _validate_labels(self, y, mask):
-        kernel = self._extractor and self._head[0]
-        if kernel is None:
+        if not self._has_head:
             return
         if mask is not None:
             y = y[np.asarray(mask, "bool")]  # Any other label may be anything.
-        classes = kernel.shape[1]
+        classes = self._extractor.kernel.shape[1]
         if y.ndim > 1 and y.shape[-1] not in (1, classes):
             y = y.reshape(-1)  # of tokens
         ignored = self.plan.ignore_label
@@ -272,9 +271,15 @@ class NeuralCollapse(EpochObserver):
     def _find_features(self):
         if self._extractor is None or self._extractor.model is not self.model:
             self._extractor = self.plan.extractor(self.model)
-            # Read once: whether a head fits another layer's features is known
-            # after a pass, and `logs` must have the same keys in all epochs.
-            self._head = self._extractor.kernel, self._extractor.bias
+            # Decided once: whether a head fits another layer's features is
+            # known after a pass, and all epochs must have the same keys.
+            self._has_head = self._extractor.kernel is not None
+
+    def _weights(self):
+        """The head's kernel and bias of now; `None` without a head."""
+        if not self._has_head:
+            return None, None
+        return self._extractor.kernel, self._extractor.bias
 
     def _measure(self, data, prefix):
         metrics = self.plan.metrics
@@ -283,7 +288,7 @@ class NeuralCollapse(EpochObserver):
         measurement = self.plan.measured(
             self._extractor,
             self.plan.source(self._extractor, *data),
-            self._head,
+            self._weights(),
             train_means=self.train_means if prefix else None,
             metrics=metrics,
             scatter=True if self.decay is not None else None,
@@ -298,7 +303,7 @@ class NeuralCollapse(EpochObserver):
     def _parts(self, measurement):
         if self.decay is None or not measurement.statistics.counts.all():
             return {}
-        head = validate_head(*self._head)
+        head = validate_head(*self._weights())
         parts = decomposition_of(measurement.statistics, *head, self.decay)
         names = ("nc1", "nc23", "perp", "perp_share")
         return {f"mse_{name}": getattr(parts, name) for name in names}
