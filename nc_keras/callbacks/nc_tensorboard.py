@@ -207,6 +207,7 @@ class NCTensorBoard(NeuralCollapse):
             "last_measured": self._last_measured,
             "last_drawn": self._last_drawn,
             "next_image": self._next_image,
+            "verdict": self._verdict,
         }
 
     def set_state(self, state: dict) -> None:
@@ -216,6 +217,7 @@ class NCTensorBoard(NeuralCollapse):
         self._last_measured = state["last_measured"]
         self._last_drawn = state["last_drawn"]
         self._next_image = state["next_image"]
+        self._verdict = state.get("verdict", "")
 
     def on_epoch_begin(self, epoch, logs=None):
         # Only here is it known at which epoch a resumed training starts.
@@ -275,7 +277,9 @@ class NCTensorBoard(NeuralCollapse):
             )
             for prefix, run in runs.items()
         }
-        self._run_writer = TensorBoardWriter(self.log_dir, first_epoch)
+        self._run_writer = TensorBoardWriter(
+            self.log_dir, first_epoch if earlier else 0
+        )
         if not earlier:
             decomposed = {} if self.decay is None else MSE_PANELS
             chosen = [

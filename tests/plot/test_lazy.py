@@ -33,7 +33,7 @@ def test_without_matplotlib_the_extra_is_named():
         "except ImportError as error:\n"
         "    print(error)\n"
     )
-    assert "pip install nc_keras[plot]" in done.stdout, done.stderr
+    assert "pip install 'nc_keras[plot]'" in done.stdout, done.stderr
 
 
 def test_what_is_public_is_there():

@@ -179,7 +179,8 @@ def test_runs_come_and_go(tmp_path):
     folder = make_run(tmp_path / "a" / "ce-etf-10", 3)
     make_run(tmp_path / "a" / "ce-etf-2", 3)
     assert [row.name for row in look()] == ["a/ce-etf-2", "a/ce-etf-10"]
-    (folder / "run.json").unlink()
+    for name in ("run.json", "metrics.jsonl"):
+        (folder / name).unlink()
     assert [row.name for row in look()] == ["a/ce-etf-2"]
 
 
