@@ -17,10 +17,14 @@ def stand_for_module(*functions: Callable) -> None:
 
     >>> nc_keras.layerwise.stages.__name__, nc_keras.report.Report.__name__
     ('stages', 'Report')
+    >>> nc_keras.layerwise.alignment.__module__  # What the module re-exports.
+    'nc_keras.metrics.alignment'
     """
     for function in functions:
         module = function.__module__
+        exported = getattr(sys.modules[module], "__all__", ())
         for name, value in vars(sys.modules[module]).items():
             is_own = getattr(value, "__module__", None) == module
-            if (is_own or name.isupper()) and not name.startswith("_"):
+            is_public = is_own or name in exported or name.isupper()
+            if is_public and not name.startswith("_"):
                 setattr(function, name, value)

@@ -10,9 +10,9 @@ import sklearn.metrics
 from keras import layers
 
 import nc_keras
+from nc_keras import detection
 from nc_keras.measuring.forward import Forward
 from nc_keras.measuring.registry import METRICS
-from nc_keras.metrics import detection
 from nc_keras.report import Report
 from nc_keras.report import report
 

@@ -12,11 +12,11 @@ from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.layerwise import layers_extractor
 from nc_keras.layerwise import measured_layers
-from nc_keras.layerwise import num_classes_of
 from nc_keras.layerwise import tags_of
 from nc_keras.measuring.options import Options
 from nc_keras.measuring.options import Plan
 from nc_keras.metrics.alignment import alignment
+from nc_keras.stages import num_classes_of
 from nc_keras.weights import weights_of
 
 if TYPE_CHECKING:

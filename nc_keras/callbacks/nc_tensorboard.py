@@ -29,6 +29,7 @@ from nc_keras.callbacks.schedule import measured_only
 from nc_keras.callbacks.terminal_phase import TerminalPhase
 from nc_keras.measuring.options import Options
 from nc_keras.measuring.registry import METRICS
+from nc_keras.measuring.validation import names_of
 from nc_keras.measuring.verdict import verdict
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
@@ -188,14 +189,13 @@ class NCTensorBoard(NeuralCollapse):
         super().on_train_begin(logs)
         kernel = self._extractor.kernel if self._extractor else None
         if kernel is not None:
-            self._validate_names(kernel.shape[1])
+            names_of(self.class_names, kernel.shape[1])
         writable_directory(self.log_dir)
         self.terminal_phase.on_train_begin(logs)
         self._writers = {}
         self._run_writer = None
         self._last_measured = self._last_drawn = 0
         self._next_image = 0
-        self._verdict = ""
 
     def get_state(self) -> dict:
         """What `Checkpoint` keeps; what was written is then on the disk."""
@@ -207,7 +207,6 @@ class NCTensorBoard(NeuralCollapse):
             "last_measured": self._last_measured,
             "last_drawn": self._last_drawn,
             "next_image": self._next_image,
-            "verdict": self._verdict,
         }
 
     def set_state(self, state: dict) -> None:
@@ -217,7 +216,6 @@ class NCTensorBoard(NeuralCollapse):
         self._last_measured = state["last_measured"]
         self._last_drawn = state["last_drawn"]
         self._next_image = state["next_image"]
-        self._verdict = state.get("verdict", "")
 
     def on_epoch_begin(self, epoch, logs=None):
         # Only here is it known at which epoch a resumed training starts.
@@ -244,7 +242,7 @@ class NCTensorBoard(NeuralCollapse):
         self._rows.write({"epoch": step} | measured)
         if any(log_key(tag) in measured for tag in METRICS):
             self._last_measured = step
-            self._verdict = self._verdict_of(measured)
+            self._write_verdict(step, measured)
             if step >= self._next_image:
                 self._write_geometry(step)
 
@@ -366,7 +364,7 @@ class NCTensorBoard(NeuralCollapse):
                 scalars["running/" + key.removeprefix("running_")] = value
         self._writers[""].scalars(step, scalars)
 
-    def _verdict_of(self, logs):
+    def _write_verdict(self, step, logs):
         found = verdict(
             logs,
             zero_error=self.terminal_phase.threshold,
@@ -376,11 +374,10 @@ class NCTensorBoard(NeuralCollapse):
             f"* {group}: {one.state}, {one.number}"
             for group, one in found.findings.items()
         ]
-        return "\n".join([f"**{found.sentence}**", "", *lines])
+        text = "\n".join([f"**{found.sentence}**", "", *lines])
+        self._run_writer.text(step, "verdict", text)
 
     def _write_geometry(self, step):
-        if self._verdict:
-            self._run_writer.text(step, "verdict", self._verdict)
         self._last_drawn = step
         self._next_image = step + self.images_every
         for prefix, writer in self._writers.items():
@@ -413,14 +410,4 @@ class NCTensorBoard(NeuralCollapse):
             count = len(layer.kernel)
         elif layer.classes is not None:
             count = int(max(layer.classes)) + 1
-        self._validate_names(count)
-        names = self.class_names or range(count)
-        return np.array([str(name) for name in names])
-
-    def _validate_names(self, count):
-        names = self.class_names
-        if names is not None and len(names) != count:
-            raise ValueError(
-                f"`class_names` must be one name per class, {count} in all. "
-                f"Received: {len(names)} names."
-            )
+        return np.array(names_of(self.class_names, count))

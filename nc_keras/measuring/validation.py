@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -101,3 +102,20 @@ def validate_shapes(
             "that the training set lacks, and at least two must be left. "
             f"Received: {(~whole).sum()} rows that are not finite."
         )
+
+
+def names_of(class_names: Iterable[str] | None, count: int) -> list[str]:
+    """One name per class; numbers where there are none.
+
+    Raises:
+        ValueError: If there are more names than classes, or fewer.
+    """
+    if class_names is None:
+        return [str(number) for number in range(count)]
+    names = [str(name) for name in class_names]
+    if len(names) != count:
+        raise ValueError(
+            f"`class_names` must be one name per class, {count} in all. "
+            f"Received: {len(names)} names."
+        )
+    return names

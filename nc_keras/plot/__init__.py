@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 if TYPE_CHECKING:
-    from nc_keras.plot.collapse import FeatureMovie
     from nc_keras.plot.collapse import collapse_movie
     from nc_keras.plot.depth import layers
+    from nc_keras.plot.feature_movie import FeatureMovie
     from nc_keras.plot.feature_plane import features
     from nc_keras.plot.heatmap import cosines
     from nc_keras.plot.singular_values import spectrum
@@ -31,7 +31,7 @@ __all__ = [
 ]
 # No module has the name of a function: it would hide it.
 _MODULES = {
-    "FeatureMovie": "collapse",
+    "FeatureMovie": "feature_movie",
     "collapse_movie": "collapse",
     "cosines": "heatmap",
     "curves": "training",

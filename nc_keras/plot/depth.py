@@ -14,12 +14,11 @@ from matplotlib.lines import Line2D
 
 from nc_keras.layerwise import SEPARATION
 from nc_keras.layerwise import Layerwise
+from nc_keras.plot.grid import finish
+from nc_keras.plot.grid import panels_of
 from nc_keras.plot.lines import readable_log
 from nc_keras.plot.style import INK
-from nc_keras.plot.style import axes_of
-from nc_keras.plot.style import legend_below
 from nc_keras.plot.style import look
-from nc_keras.plot.style import new_figure
 from nc_keras.plot.style import styled
 from nc_keras.plot.titles import metric_of
 from nc_keras.plot.titles import title_of
@@ -69,32 +68,12 @@ def layers(
     """
     results = _results(result)
     tags = _tags(metrics, results)
-    if ax is not None and len(tags) != 1:
-        raise ValueError(
-            "In one axes one metric is drawn. Choose it by `metrics`, or leave "
-            f"`ax` out. Received: ax, and {len(tags)} metrics: "
-            f"{', '.join(tags)}."
-        )
     with styled():
-        if ax is not None:
-            figure, axis = axes_of(ax, 4.2, 3)
-            axes = [axis]
-        else:
-            columns = min(columns, len(tags))
-            rows = math.ceil(len(tags) / columns)
-            figure = new_figure(0.3 + 3.1 * columns, 0.8 + 2.5 * rows)
-            axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-            for spare in axes[len(tags) :]:
-                spare.remove()
-        for axis, tag in zip(axes, tags, strict=False):
+        figure, axes = panels_of(tags, ax, columns, (3.1, 2.5), (0.3, 0.8))
+        for axis, tag in zip(axes, tags, strict=True):
             _panel(axis, tag, results)
         entries = _entries(results, SEPARATION in tags)
-        if ax is not None and entries:
-            ax.legend(entries.values(), entries.keys())
-        elif entries:
-            legend_below(figure, entries)
-        if title:
-            figure.suptitle(title)
+        finish(figure, entries, title, ax)
     return figure
 
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.validation import names_of
 from nc_keras.plot.matrices import measured
-from nc_keras.plot.matrices import names_of
 from nc_keras.plot.plane import Plane
 from nc_keras.plot.plane import nearest_etf
 from nc_keras.plot.style import INK

@@ -13,8 +13,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from nc_keras import geometry
+from nc_keras.measuring.validation import names_of
 from nc_keras.plot.matrices import measured
-from nc_keras.plot.matrices import names_of
 from nc_keras.plot.matrices import rows_of
 from nc_keras.plot.style import INK
 from nc_keras.plot.style import axes_of

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 from matplotlib.ticker import NullFormatter
 
+from nc_keras.plot.spread import band
 from nc_keras.plot.style import BAND
 
 _FEW = 12  # points that have a marker each
@@ -33,6 +36,42 @@ class Curve:
     mean: list[float]
     low: list[float]
     high: list[float]
+
+
+def mean_curve(
+    series: Iterable[Mapping[int, float] | None],
+    spread: str = "range",
+    thin: Callable[[list[int]], list[int]] = list,
+) -> Curve | None:
+    """The mean over the seeds, at the epochs that every one has.
+
+    Args:
+        series: For each seed its values by epoch; one that has none is left
+            out.
+        spread: String, what the band is, see `nc_keras.plot.spread.band`.
+        thin: Function that chooses among the epochs.
+
+    Returns:
+        The `Curve`, or `None` if no epoch has a value of every seed.
+
+    Example:
+
+    >>> from nc_keras.plot.lines import mean_curve
+    >>> mean_curve([{1: 0.5, 2: 0.1}, {2: 0.3}, None])
+    Curve(epochs=[2], mean=[0.2], low=[0.1], high=[0.3])
+    """
+    there = [values for values in series if values]
+    epochs = thin(sorted(set.intersection(*map(set, there)))) if there else []
+    if not epochs:
+        return None
+    values = [[one[epoch] for one in there] for epoch in epochs]
+    ends = [band(v, spread) for v in values]
+    return Curve(
+        epochs,
+        [math.fsum(v) / len(v) for v in values],
+        [low for low, _ in ends],
+        [high for _, high in ends],
+    )
 
 
 def draw(

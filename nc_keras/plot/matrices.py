@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -132,20 +131,3 @@ def rows_of(
             f"(C, D) with {least} rows at least. Received: shape {rows.shape}."
         )
     return rows, "rows"
-
-
-def names_of(class_names: Iterable[str] | None, count: int) -> list[str]:
-    """One name per class; numbers where there are none.
-
-    Raises:
-        ValueError: If there are more names than classes, or fewer.
-    """
-    if class_names is None:
-        return [str(number) for number in range(count)]
-    names = [str(name) for name in class_names]
-    if len(names) != count:
-        raise ValueError(
-            f"`class_names` must be one name per class, {count} in all. "
-            f"Received: {len(names)} names."
-        )
-    return names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,22 +12,21 @@ from matplotlib.patches import Patch
 
 from nc_keras.measuring.registry import GROUPS
 from nc_keras.measuring.registry import METRICS
+from nc_keras.plot.grid import finish
+from nc_keras.plot.grid import panels_of
 from nc_keras.plot.lines import Curve
 from nc_keras.plot.lines import draw
 from nc_keras.plot.lines import epochs_axis
 from nc_keras.plot.lines import log_scale
+from nc_keras.plot.lines import mean_curve
 from nc_keras.plot.lines import readable_log
 from nc_keras.plot.sources import Run
 from nc_keras.plot.sources import runs_by_name
 from nc_keras.plot.spread import SPREADS
-from nc_keras.plot.spread import band
 from nc_keras.plot.spread import validate_spread
 from nc_keras.plot.style import BAND
 from nc_keras.plot.style import INK
-from nc_keras.plot.style import axes_of
-from nc_keras.plot.style import legend_below
 from nc_keras.plot.style import look
-from nc_keras.plot.style import new_figure
 from nc_keras.plot.style import styled
 from nc_keras.plot.titles import metric_of
 from nc_keras.plot.titles import title_of
@@ -109,29 +107,13 @@ def curves(
     validate_spread(spread)
     runs = runs_by_name(source)
     keys = _chosen(metrics, runs)
-    if ax is not None and len(keys) != 1:
-        raise ValueError(
-            "In one axes one metric is drawn. Choose it by `metrics`, or leave "
-            f"`ax` out. Received: ax, and {len(keys)} metrics: "
-            f"{', '.join(keys)}."
-        )
     looks = {name: look(number) for number, name in enumerate(runs)}
     with styled():
-        if ax is not None:
-            figure, axis = axes_of(ax, 4.2, 3)
-            axes = [axis]
-        else:
-            columns = min(columns, len(keys))
-            rows = math.ceil(len(keys) / columns)
-            figure = new_figure(0.3 + 2.7 * columns, 0.6 + 2.1 * rows)
-            grid = figure.subplots(rows, columns, squeeze=False).flat
-            axes = list(grid)
-            for spare in axes[len(keys) :]:
-                spare.remove()
+        figure, axes = panels_of(keys, ax, columns, (2.7, 2.1), (0.3, 0.6))
         drawn = set()
-        for number, (axis, key) in enumerate(zip(axes, keys, strict=False)):
+        for number, (axis, key) in enumerate(zip(axes, keys, strict=True)):
             drawn |= _panel(axis, key, runs, looks, spread)
-            if number >= len(keys) - columns or ax is not None:
+            if number >= len(keys) - columns:
                 axis.set_xlabel("epoch")
         if not drawn:
             raise ValueError(
@@ -140,12 +122,7 @@ def curves(
                 f"in common. Received: {', '.join(map(str, runs))}."
             )
         entries = _entries(runs, looks, spread, drawn)
-        if ax is not None:
-            ax.legend(entries.values(), entries.keys())
-        else:
-            legend_below(figure, entries)
-        if title:
-            figure.suptitle(title)
+        finish(figure, entries, title, ax)
     return figure
 
 
@@ -223,20 +200,7 @@ def _panel(axis, key, runs, looks, spread):
 
 def _mean(seeds: list[Run], key: str, spread: str) -> Curve | None:
     """The mean over the seeds, at the epochs that every one has."""
-    series = [run.series[key] for run in seeds if run.series.get(key)]
-    if not series:
-        return None
-    epochs = sorted(set.intersection(*map(set, series)))
-    if not epochs:
-        return None
-    values = [[one[epoch] for one in series] for epoch in epochs]
-    ends = [band(v, spread) for v in values]
-    return Curve(
-        epochs,
-        [math.fsum(v) / len(v) for v in values],
-        [low for low, _ in ends],
-        [high for _, high in ends],
-    )
+    return mean_curve([run.series.get(key) for run in seeds], spread)
 
 
 def _scale(axis, metric, drawn):

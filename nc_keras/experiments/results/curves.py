@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nc_keras.experiments.results.summary import Group
 from nc_keras.experiments.results.summary import robustness
 from nc_keras.plot.lines import Curve
-from nc_keras.plot.spread import band
+from nc_keras.plot.lines import mean_curve
 
 _MOST_POINTS = 60
 
@@ -31,21 +31,11 @@ def curve(
         The curve, of at most 60 epochs, or `None` if no epoch has a finite
         value of every seed that has any.
     """
-    series = [dict(_series(run, key)) for run in group.runs]
-    series = [values for values in series if values]
-    if not series:
-        return None
-    epochs = _thin(sorted(set.intersection(*map(set, series))))
-    if not epochs:
-        return None
-    values = [[transform(s[epoch]) for s in series] for epoch in epochs]
-    ends = [band(v, spread) for v in values]
-    return Curve(
-        epochs,
-        [math.fsum(v) / len(v) for v in values],
-        [low for low, _ in ends],
-        [high for _, high in ends],
-    )
+    series = [
+        {epoch: transform(value) for epoch, value in _series(run, key)}
+        for run in group.runs
+    ]
+    return mean_curve(series, spread, _thin)
 
 
 def _series(run, key) -> Iterator[tuple[int, float]]:
