@@ -36,8 +36,10 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import recipes  # noqa: F401  TensorFlow keeps quiet.
-from nc_keras.experiments import datasets
 from nc_keras.experiments.console.quiet import silenced
+
+with silenced(2):
+    from nc_keras.experiments import datasets
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
