@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import weakref
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["nc_keras.public", "tests.forked"])
@@ -33,6 +34,7 @@ class Forked:
 
     def __init__(self, *words, cwd=None, env=None, stderr=None):
         folder = pathlib.Path(tempfile.mkdtemp())
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         names = ("out", "out" if stderr == subprocess.STDOUT else "err")
         self._paths = [folder / name for name in names]
         self._process = _FORKS.Process(
@@ -72,7 +74,6 @@ class Forked:
     def communicate(self, timeout=None):
         self.wait(timeout)
         texts = {path: path.read_text("utf-8") for path in self._paths}
-        shutil.rmtree(self._paths[0].parent)
         output, *errors = texts.values()
         return output, *(errors or [None])
 

@@ -18,7 +18,8 @@ from nc_keras.tables import Tabular
 from nc_keras.tables import joined
 from nc_keras.writers.files import writable_directory
 
-_COLUMNS = ("loss", "head", "quantity", "when", "mean", "spread", "seeds")
+_COLUMNS = ("loss", "head", "quantity", "when", "mean")
+_SPREADS = {"ci95": "half_of_ci95"}
 _WHEN = {
     "run": "",
     "first": "first measured",
@@ -32,8 +33,10 @@ class Comparison(Tabular):
     """What a recipe found, as a table.
 
     As a frame or CSV it has a row for each loss, head, quantity and moment,
-    with mean, spread and number of seeds as numbers. As LaTeX or Markdown it
-    is the tables of the report: one for each loss, a column a head.
+    with the mean, the standard deviation (or half of the 95 % interval, if
+    the recipe was asked for it) and the number of seeds as numbers. As LaTeX
+    or Markdown it is the tables of the report: one for each loss, a column
+    per head.
 
     Example:
 
@@ -42,7 +45,7 @@ class Comparison(Tabular):
     >>> run = {"loss": "ce", "head": "linear", "seed": 0, "last": ends}
     >>> record = {"title": "digits", "runs": [run | {"epochs": 2}]}
     >>> print(Comparison(record).to_csv(), end="")
-    loss,head,quantity,when,mean,spread,seeds
+    loss,head,quantity,when,mean,std,seeds
     ce,linear,epochs,,2.0,,1
     ce,linear,NC1,at the end,0.5,,1
 
@@ -75,7 +78,8 @@ class Comparison(Tabular):
                             rows.append(
                                 _row(loss, head, one.label, moment, found)
                             )
-        return Table(_COLUMNS, rows, self.record["title"], text_columns=4)
+        columns = (*_COLUMNS, _SPREADS.get(spread, "std"), "seeds")
+        return Table(columns, rows, self.record["title"], text_columns=4)
 
     def to_latex(self, path: str | os.PathLike | None = None) -> str | None:
         """Writes one table for each loss.

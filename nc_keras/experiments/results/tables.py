@@ -85,20 +85,23 @@ def shown(record: Mapping[str, Any]) -> dict[str, Shown]:
     Args:
         record: The content of a comparison's `results.json`.
     """
-    spread = spread_of(record)
     return {
-        loss: Shown(
-            (f"{_zero(record)} → at the end", *map(plain, heads)),
-            [
-                (plain(label), *(plain(_inline(cell)) for cell in cells))
-                for label, cells in table(
-                    heads, record.get("metrics"), spread=spread
-                )
-            ],
-            title=plain(f"{record['title']}, {loss}"),
-        )
+        loss: _shown(record, loss, heads)
         for loss, heads in by_loss(record).items()
     }
+
+
+def _shown(record, loss, heads):
+    spread = spread_of(record)
+    rows = [
+        (plain(label), *(plain(_inline(cell)) for cell in cells))
+        for label, cells in table(heads, record.get("metrics"), spread=spread)
+    ]
+    title = f"{record['title']}, {loss}"
+    if any("±" in cell for row in rows for cell in row):
+        title += f" ({_HEADINGS[spread]})"
+    columns = (f"{_zero(record)} → at the end", *map(plain, heads))
+    return Shown(columns, rows, title=plain(title))
 
 
 def print_summary(

@@ -39,12 +39,13 @@ def test_the_table_for_programs(spread):
     if spread == "ci95":
         low, high = scipy.stats.ttest_1samp(NC1, 0).confidence_interval()
         half = (high - low) / 2
-    assert float(found["spread"]) == pytest.approx(half)
+    column = "half_of_ci95" if spread == "ci95" else "std"
+    assert float(found[column]) == pytest.approx(half)
     assert found["seeds"] == "3"
 
 
 def test_one_seed_has_no_spread():
-    assert row(records.record(seeds=(0,)))["spread"] == ""
+    assert row(records.record(seeds=(0,)))["std"] == ""
 
 
 def test_bands_follow_the_spread():
@@ -81,7 +82,8 @@ def test_tables_for_papers():
     record = records.record(("ce", "mse"))
     latex = Comparison(record).to_latex()
     assert latex.count(r"\begin{table}") == 2
-    assert r"\caption{digits, conv\_net, ce}" in latex
+    remark = r"mean $\pm$ std over seeds"
+    assert rf"\caption{{digits, conv\_net, ce ({remark})}}" in latex
     markdown = Comparison(record).to_markdown()
     assert markdown.split("\n")[1] == "| --- | ---: | ---: |"
     assert markdown.splitlines()[0] in tables.markdown_summary(record)

@@ -274,8 +274,8 @@ def test_the_markdown_tables():
     record["runs"][0]["head"] = "a|b"
     lines = tables.markdown_summary(record).splitlines()
     assert [line for line in lines if line.startswith("####")] == [
-        "#### digits, conv_net, ce",
-        "#### digits, conv_net, mse",
+        "#### digits, conv_net, ce (mean ± std over seeds)",
+        "#### digits, conv_net, mse (mean ± std over seeds)",
     ]
     assert any("a\\|b" in line for line in lines)
     rows = [line for line in lines if line.startswith("|")]
