@@ -1,5 +1,5 @@
-import contextlib
 import dataclasses
+import functools
 import math
 import numbers
 from typing import Any
@@ -9,10 +9,8 @@ import numpy as np
 from keras import ops
 
 from nc_keras.arguments import refuse_masked
-from nc_keras.graph import casts
-from nc_keras.graph import with_all_it_tracks
-
-_HALVES = ("float16", "bfloat16")
+from nc_keras.stateless import call_at
+from nc_keras.stateless import current_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,10 +221,6 @@ class DeepFool:
 
     def _network_for(self, shape):
         """The compiled model for images of a shape, at its current weights."""
-        # On JAX, `fit()` keeps the state to itself between two callbacks.
-        sync = getattr(self.model, "jax_state_sync", None)
-        if sync is not None:
-            sync()
         if self._network is None or self._network.image_shape != shape:
             self._network = _Network(self.model, shape, self.batch_size)
         self._network.read_variables()
@@ -242,15 +236,15 @@ class _Network:
     def __init__(self, model, image_shape, batch_size):
         self.image_shape = image_shape
         self.batch_size = batch_size
+        self._model = model
         self._variables = list(model.variables)
-        self._values = []
+        self._values: list = []
         self._shifted = _Shifted(
             model, self._variables, (batch_size, *image_shape)
         )
 
     def read_variables(self):
-        # Detached, so that torch adds nothing to the gradients in the model.
-        self._values = [ops.stop_gradient(v) for v in self._variables]
+        self._values = current_values(self._model, self._variables)
 
     def outputs(self, x):
         """Raw outputs, shape `(N, C)`."""
@@ -289,7 +283,7 @@ class _Shifted(keras.Model):
     def __init__(self, model, variables, shape):
         super().__init__(name="shifted", dtype="float32", autocast=False)
         # A function, since a model among the attributes would be trained too.
-        self._apply = lambda x, values: _call(model, variables, x, values)
+        self._apply = functools.partial(call_at, model, variables)
         self.shift = self.add_weight(shape=shape, initializer="zeros")
         self.built = True
         self.compile(
@@ -301,46 +295,12 @@ class _Shifted(keras.Model):
 
     def call(self, inputs):
         images, values = inputs
-        return self._apply(ops.add(images, self.shift), values)
+        return self._apply(values, ops.add(images, self.shift))
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         return ops.sum(ops.multiply(y, ops.cast(y_pred, "float32")))
-
-
-def _call(model, variables, x, values):
-    """Calls a model at given values of its variables, and changes none."""
-    with (
-        keras.StatelessScope(zip(variables, values, strict=True)),
-        _single_precision(model),
-    ):
-        return model(x, training=False)
-
-
-@contextlib.contextmanager
-def _single_precision(model):
-    """Lets layers of half precision compute in float32."""
-    layers = [
-        (layer, layer.dtype_policy)
-        for layer in with_all_it_tracks(model)
-        if type(layer.dtype_policy) is keras.DTypePolicy
-        and layer.compute_dtype in _HALVES
-    ]
-    inputs = [
-        (cast, cast.dtype) for cast in casts(model) if cast.dtype in _HALVES
-    ]
-    try:
-        for layer, _ in layers:
-            layer.dtype_policy = "float32"
-        for cast, _ in inputs:
-            cast.dtype = "float32"
-        yield
-    finally:
-        for layer, policy in layers:
-            layer.dtype_policy = policy
-        for cast, dtype in inputs:
-            cast.dtype = dtype
 
 
 def _steps(network, x, outputs, labels, rivals):
