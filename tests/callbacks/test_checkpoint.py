@@ -27,7 +27,7 @@ from tests.helpers import rows_of
 # Each trains, is interrupted, and trains again.
 pytestmark = pytest.mark.slow
 # Twenty on the default backend; the others start slowly, and share the code.
-KILLS = 20 if keras.backend.backend() == "tensorflow" else 6
+KILLS = 8
 CHAINS = 2
 
 

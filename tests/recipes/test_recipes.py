@@ -226,7 +226,7 @@ def test_a_loss_that_diverges_is_told_and_ends_no_other(tmp_path):
 def test_compare_every_head_and_loss(tmp_path):
     result = run(
         "compare", "digits", *QUICK[:-3], "--seeds", 0, "--epochs", 2,
-        "--deepfool", 8, "--output", tmp_path,
+        "--output", tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     record = json.loads((tmp_path / "results.json").read_text())

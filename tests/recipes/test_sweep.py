@@ -318,7 +318,13 @@ def cluster():
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.parametrize("share, at_once", [(0.5, True), (0.6, False)])
+@pytest.mark.parametrize(
+    "share, at_once",
+    [
+        (0.5, True),
+        pytest.param(0.6, False, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_trials_share_a_gpu_of_a_cluster(tmp_path, cluster, share, at_once):
     status, output, errors = run(
         *("recipes.sweep", "digits", *QUICK, "--output", tmp_path),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nc_keras.experiments import datasets
+from tests import forked
 from tools import prepare_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,8 +32,7 @@ MTIMES = {
 
 
 def run(*arguments):
-    command = [sys.executable, "tools/prepare_dataset.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return forked.run("tools/prepare_dataset.py", *arguments, cwd=ROOT)
 
 
 def read_idx(prefix):
@@ -74,7 +74,13 @@ def refusal(folder, capsys):
 def prepared(tmp_path_factory):
     """The real Fashion-MNIST, prepared as a user does; and what was said."""
     data_dir = tmp_path_factory.mktemp("data")
-    done = run("fashion_mnist", "--data-dir", data_dir)
+    command = [sys.executable, "tools/prepare_dataset.py", "fashion_mnist"]
+    done = subprocess.run(
+        [*command, "--data-dir", data_dir],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return data_dir, done
 

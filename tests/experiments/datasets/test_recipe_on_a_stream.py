@@ -18,7 +18,7 @@ def test_the_recipe_of_imagenet_on_a_few_images(
         per_class=None,
         epochs=2,
         batch_size=4,
-        deepfool=2,
+        deepfool=0,
         data_dir=imagenet.data_dir,
         output=tmp_path,
         progress=False,
