@@ -4,6 +4,7 @@
 import nc_keras.compat  # noqa: F401
 from nc_keras import callbacks
 from nc_keras import geometry
+from nc_keras import kernel
 from nc_keras import layers
 from nc_keras import losses
 from nc_keras import metrics
@@ -27,6 +28,7 @@ __all__ = [
     "callbacks",
     "deepfool",
     "geometry",
+    "kernel",
     "layers",
     "layerwise",
     "losses",

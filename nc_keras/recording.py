@@ -116,6 +116,32 @@ def around(owner: Any, name: str, function: Callable) -> Iterator[None]:
         _remove(attributes, name, replacement)
 
 
+@contextlib.contextmanager
+def replaced(layer: keras.Layer, name: str, value: Any) -> Iterator[None]:
+    """Gives a layer another attribute, past Keras, which tracks them.
+
+    Args:
+        layer: The layer.
+        name: String, an attribute that it has.
+        value: Anything.
+
+    Example:
+
+    >>> from nc_keras.recording import replaced
+    >>> layer = keras.layers.Dense(2)
+    >>> with replaced(layer, "units", 3):
+    ...     layer.units
+    3
+    """
+    attributes = vars(layer)
+    before = attributes[name]
+    attributes[name] = value
+    try:
+        yield
+    finally:
+        attributes[name] = before
+
+
 def _remove(attributes, name, replacement):
     outer = attributes.get(name)
     if outer is replacement:

@@ -61,6 +61,7 @@ def public_objects():
         nc_keras,
         nc_keras.callbacks,
         nc_keras.geometry,
+        nc_keras.kernel,
         nc_keras.layers,
         nc_keras.losses,
         nc_keras.models,

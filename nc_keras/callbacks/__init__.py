@@ -1,4 +1,5 @@
 from nc_keras.callbacks.checkpoint import Checkpoint
+from nc_keras.callbacks.kernel_alignment import KernelAlignment
 from nc_keras.callbacks.layerwise_collapse import LayerwiseCollapse
 from nc_keras.callbacks.nc_tensorboard import NCTensorBoard
 from nc_keras.callbacks.neural_collapse import NeuralCollapse
@@ -14,6 +15,7 @@ from nc_keras.epochs import log_spaced_epochs
 
 __all__ = [
     "Checkpoint",
+    "KernelAlignment",
     "LayerwiseCollapse",
     "NCTensorBoard",
     "NeuralCollapse",

@@ -29,6 +29,7 @@ NAMESPACES = (
     "nc_keras.callbacks",
     "nc_keras.plot",
     "nc_keras.geometry",
+    "nc_keras.kernel",
     "nc_keras.weights",
     "nc_keras.theory",
     "nc_keras.experiments",

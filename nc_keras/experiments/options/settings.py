@@ -49,7 +49,7 @@ _OWN = {
 }
 _SINGLE = ("dataset", "network")
 # What the record has only where it is used.
-_RARE = ("standardize", "metrics", "callbacks")
+_RARE = ("kernel", "standardize", "metrics", "callbacks")
 # How results are shown, which changes nothing that is trained.
 SHOWN = ("formats", "tables", "spread")
 
@@ -147,6 +147,10 @@ class Settings:
     deepfool: int = 0
     """Test images to measure the robustness of, 100 in the papers; 0: none."""
 
+    kernel: int | None = None
+    """Training images of which to measure the tangent kernel, such as 200.
+    Defaults to none."""
+
     per_class: int | None = None
     """Training images per class. Defaults to all."""
 
@@ -230,7 +234,7 @@ class Settings:
         for name in (
             *("epochs", "fraction", "batch_size", "learning_rate"),
             *("measurements", "test_images", "devices"),
-            "steps_per_execution",
+            *("steps_per_execution", "kernel"),
         ):
             value = getattr(self, name)
             if value is not None and not value > 0:

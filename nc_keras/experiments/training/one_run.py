@@ -108,6 +108,8 @@ class Training:
         ]
         if settings.deepfool:
             lasting.append(Robustness(self.folder, dataset, settings.deepfool))
+        if settings.kernel:
+            lasting.append(kernel_alignment(settings, dataset, self.folder))
         self.resumable = Resumable(
             self.folder,
             dataclasses.asdict(run) | fixed(settings, dataset, run),
@@ -262,6 +264,28 @@ def panels(
         across_processes=shared,
         metrics=measured_tags(settings),
         hparams={"batch_size": settings.batch_size, "seed": run.seed},
+    )
+
+
+def kernel_alignment(
+    settings: Settings, dataset: Dataset | ImageStream, folder: pathlib.Path
+) -> keras.callbacks.Callback:
+    """Returns the callback that measures the tangent kernel.
+
+    Raises:
+        ValueError: If the images are a stream, or several processes train.
+    """
+    x, y = dataset.measured_train_data(256)
+    if y is None or devices.several_processes():
+        raise ValueError(
+            "The tangent kernel is measured of images in memory, by one "
+            f"process. Received: kernel={settings.kernel}."
+        )
+    return nc_keras.callbacks.KernelAlignment(
+        *(x, y),
+        log_dir=folder,
+        epochs=settings.measured_epochs,
+        examples=settings.kernel,
     )
 
 

@@ -1,0 +1,108 @@
+"""Derivatives on TensorFlow."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+_ZERO = tf.UnconnectedGradients.ZERO
+
+
+def compiled(function: Callable) -> Callable:
+    """Compiles a function of tensors, with products of full precision."""
+    fast = tf.function(function)
+
+    def call(*args):
+        with _full_precision():
+            return fast(*args)
+
+    return call
+
+
+@contextlib.contextmanager
+def _full_precision():
+    """Keeps accelerators from rounding the factors to ten bits."""
+    setting = tf.config.experimental
+    before = setting.tensor_float_32_execution_enabled()
+    setting.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        setting.enable_tensor_float_32_execution(before)
+
+
+def pulled_back(
+    function: Callable, tensors: list, cotangents: Any
+) -> tuple[Any, list, Any]:
+    """Gradients of several sums of the outputs, in one pass.
+
+    Returns:
+        The outputs; for each tensor the gradients, a first axis for the
+        cotangents; and what the function returns beside its outputs.
+    """
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(tensors)
+        outputs, beside = function(tensors)
+    found = tf.vectorized_map(
+        lambda cotangent: _gradients(tape, outputs, tensors, cotangent),
+        cotangents,
+    )
+    return outputs, found, beside
+
+
+def gradients(function: Callable, tensors: list, cotangent: Any) -> list:
+    """The gradients of one sum of the outputs."""
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        outputs, _ = function(tensors)
+    return _gradients(tape, outputs, tensors, cotangent)
+
+
+def pushed_forward(function: Callable, tensors: list, tangents: list) -> Any:
+    """How the outputs change as the tensors do, to first order."""
+    with tf.autodiff.ForwardAccumulator(tensors, tangents) as accumulator:
+        outputs, _ = function(tensors)
+    return accumulator.jvp(outputs, unconnected_gradients=_ZERO)
+
+
+def jacobians(function: Callable, tensors: list, x: Any) -> list:
+    """For each tensor the Jacobian of each example, `(B, C, ...)`.
+
+    Args:
+        function: Function of tensors and inputs.
+        tensors: List of tensors.
+        x: The inputs, examples at the first axis.
+    """
+
+    def of_one(example, all_at_once=True):
+        rows = tf.nest.map_structure(lambda array: array[None], example)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(tensors)
+            outputs = function(tensors, rows)[0][0]
+        return tape.jacobian(
+            outputs,
+            tensors,
+            unconnected_gradients=_ZERO,
+            experimental_use_pfor=all_at_once,
+        )
+
+    try:
+        return tf.vectorized_map(of_one, x)
+    except (TypeError, ValueError):  # A loop inside cannot be vectorised.
+        return tf.map_fn(
+            lambda example: of_one(example, all_at_once=False),
+            x,
+            fn_output_signature=[
+                tf.TensorSpec([None, *tensor.shape], tensor.dtype)
+                for tensor in tensors
+            ],
+        )
+
+
+def _gradients(tape, outputs, tensors, cotangent):
+    found = tape.gradient(
+        outputs, tensors, cotangent, unconnected_gradients=_ZERO
+    )
+    # Those of an embedding, or of a `gather`, name rows.
+    return [tf.convert_to_tensor(one) for one in found]

@@ -1,0 +1,304 @@
+"""The empirical tangent kernel of a model, exactly."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from nc_keras.arguments import checked
+from nc_keras.errors import NonFiniteError
+from nc_keras.graph import resolve_layer
+from nc_keras.kernel.examples import batches
+from nc_keras.kernel.examples import examples_of
+from nc_keras.kernel.network import Network
+from nc_keras.kernel.parts import joined
+
+_OUTPUTS = ("trace", "each", "full")
+MEMORY = 2**31
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gram:
+    """A tangent kernel; `np.asarray` of it is `values`.
+
+    Args:
+        values: Array, float64: the kernel, in the shape that `outputs` says.
+        outputs: String, as in `gram`.
+        num_outputs: Integer, `C`.
+        by_layer: Dictionary from names of layers to their shares of the
+            kernel, of the shape of `values`; empty unless it was asked for.
+        how: Dictionary from names of layers to how their share was computed:
+            `"outer products"` or `"per-example Jacobian"`.
+    """
+
+    values: np.ndarray
+    outputs: str
+    num_outputs: int
+    by_layer: dict[str, np.ndarray]
+    how: dict[str, str]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.array(self.values, dtype=dtype)
+
+
+@checked(model="model", batch_size="integer", memory="integer")
+def gram(
+    model: keras.Model,
+    x: Any,
+    outputs: str = "trace",
+    layers: Any = None,
+    batch_size: int = 64,
+    memory: int = MEMORY,
+    training: bool = False,
+) -> Gram:
+    """Computes the tangent kernel of a network of finite width.
+
+    With `J`, the derivatives of the logits of all examples by all trained
+    weights, it is `J J'`. It is taken in inference mode, before a softmax or
+    sigmoid at the end. Frozen weights, such as a fixed head, add nothing to
+    it, and pass on the gradients of what is below them.
+
+    Example:
+
+    >>> model = nc_keras.models.MLP((4,), 3, widths=(8,))
+    >>> x = np.random.default_rng(0).normal(size=(6, 4))
+    >>> found = nc_keras.kernel.gram(model, x)
+    >>> found.values.shape
+    (6, 6)
+    >>> nc_keras.kernel.gram(model, x, outputs="full").values.shape
+    (18, 18)
+    >>> set(found.how.values())
+    {'outer products'}
+
+    Dense layers, convolutions, normalisations, embeddings and
+    weight-normalised layers take products of what they get and what flows
+    back to them, and no Jacobian. Other layers, and layers that are called
+    twice, take the Jacobian of each example. The result says which was used.
+
+    Args:
+        model: A built `keras.Model` whose output is a vector, shape `(N, C)`.
+        x: Array (or structure of arrays) of `N` examples.
+        outputs: `"trace"` for the mean over the outputs, shape `(N, N)`;
+            `"each"` for the kernel of each output, `(C, N, N)`; `"full"` for
+            all pairs of outputs, `(N C, N C)`, with example `n` and output
+            `c` in row `n C + c`.
+        layers: Layers or their names, whose shares alone are computed; or
+            `"all"`. They are in `by_layer`, and sum up to `values`. By
+            default the whole model, without `by_layer`.
+        batch_size: Integer, the examples of one pass through the model. The
+            result does not depend on it.
+        memory: Integer, how many bytes may be used. Where the gradients do
+            not fit, they are computed again for each pair of blocks of
+            examples.
+        training: Boolean, `False` alone: in training mode a batch
+            normalisation makes each output one of the whole batch.
+
+    Returns:
+        A `Gram`.
+
+    Raises:
+        ValueError: If the outputs are no vectors, nothing is trained, there
+            are fewer than two examples, or the result does not fit.
+
+    Reference:
+
+    - [Jacot et al., 2018](https://arxiv.org/abs/1806.07572).
+    - [Kopitkov & Indelman, 2019](https://arxiv.org/abs/1910.08720), the
+      Gram matrix of section 3, of one output.
+    """
+    if training:
+        raise ValueError(
+            "The tangent kernel is that of inference mode. In training mode "
+            "a batch normalisation lets the output of an example depend on "
+            "the others of its batch, and the kernel on the batches. "
+            f"Received: {training=}."
+        )
+    x = examples_of(x)
+    network = Network(model, x, _validated_size(batch_size))
+    return gram_of(network, x, outputs, layers, memory)
+
+
+def gram_of(
+    network: Network,
+    x: Any,
+    outputs: str = "trace",
+    layers: Any = None,
+    memory: int = MEMORY,
+) -> Gram:
+    """The same of a network that was looked at before.
+
+    Args:
+        network: A `Network`.
+        x: As `examples_of` returns it; for the other arguments see `gram`.
+        outputs: String.
+        layers: Layers, names, `"all"` or `None`.
+        memory: Integer.
+    """
+    if outputs not in _OUTPUTS:
+        raise ValueError(
+            f"`outputs` must be one of {_OUTPUTS}. Received: {outputs=}."
+        )
+    names = _names(network)
+    chosen = _chosen(network, layers, names)
+    count = len(keras.tree.flatten(x)[0])
+    _refuse_large(count, network.num_outputs, outputs, memory)
+    shares = _Shares(network, x, outputs, chosen, memory)
+    found = {names[i]: _flat(share, outputs) for i, share in shares.of_units()}
+    total = sum(found.values())
+    if not np.isfinite(total).all():
+        raise NonFiniteError(
+            "The tangent kernel is not finite: weights, inputs or gradients "
+            f"of model {network.model.name!r} hold a NaN or an infinity."
+        )
+    return Gram(
+        values=total,
+        outputs=outputs,
+        num_outputs=network.num_outputs,
+        by_layer={} if layers is None else found,
+        how={names[i]: network.units[i].how for i in chosen},
+    )
+
+
+class _Shares:
+    """The kernels of units, from blocks of examples."""
+
+    def __init__(self, network, x, outputs, chosen, memory):
+        self.network = network
+        self.x = x
+        self.outputs = outputs
+        self.chosen = chosen
+        self.count = len(keras.tree.flatten(x)[0])
+        self.values = network.read()
+        # A fourth is for the gradients, two blocks of them, and one for what
+        # their products make on the way.
+        self.room = max(1, memory // 32)
+        numbers = self._numbers_of_an_example()
+        self.block = max(1, memory // (64 * max(1, numbers)))
+        if self.block >= self.count:
+            self.block = self.count
+
+    def of_units(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields the index and the share of each unit."""
+        totals = {i: self._zeros() for i in self.chosen}
+        starts = range(0, self.count, self.block)
+        for first in starts:
+            rows = slice(first, min(first + self.block, self.count))
+            parts = self._parts(rows)
+            for second in range(0, first + 1, self.block):
+                columns = slice(second, min(second + self.block, self.count))
+                others = parts if first == second else self._parts(columns)
+                for i in self.chosen:
+                    self._add(totals[i], rows, columns, parts[i], others[i])
+        yield from totals.items()
+
+    def _add(self, total, rows, columns, parts, others):
+        share = sum(
+            part.times(other, self.outputs, self.room)
+            for part, other in zip(parts, others, strict=True)
+        )
+        if self.outputs == "trace":
+            share = share / self.network.num_outputs
+        if parts is others:  # But for rounding it is symmetric.
+            share = (share + _transposed(share)) / 2
+        if self.outputs == "full":
+            total[rows, :, columns] = share
+            total[columns, :, rows] = _transposed(share)
+        else:
+            total[..., rows, columns] = share
+            total[..., columns, rows] = _transposed(share)
+
+    def _parts(self, examples):
+        """The parts of each unit, for some of the examples."""
+        found = collections.defaultdict(list)
+        x = keras.tree.map_structure(lambda a: a[examples], self.x)
+        for batch, length in batches(x, self.network.batch_size):
+            parts = self.network.parts(self.values, batch)
+            for i in self.chosen:
+                found[i].append([part.some(slice(length)) for part in parts[i]])
+        return {
+            i: [joined(several) for several in zip(*batches_, strict=True)]
+            for i, batches_ in found.items()
+        }
+
+    def _numbers_of_an_example(self):
+        (batch, _), *_ = batches(self.x, self.network.batch_size)
+        parts = self.network.parts(self.values, batch)
+        return sum(part.numbers() for i in self.chosen for part in parts[i])
+
+    def _zeros(self):
+        n, c = self.count, self.network.num_outputs
+        shapes = {"trace": (n, n), "each": (c, n, n), "full": (n, c, n, c)}
+        return np.zeros(shapes[self.outputs])
+
+
+def _validated_size(batch_size):
+    if batch_size < 1:
+        raise ValueError(
+            f"`batch_size` must be positive. Received: {batch_size=}."
+        )
+    return batch_size
+
+
+def _transposed(share):
+    if share.ndim == 4:
+        return share.transpose(2, 3, 0, 1)
+    return share.swapaxes(-1, -2)
+
+
+def _flat(share, outputs):
+    if outputs != "full":
+        return share
+    size = math.prod(share.shape[:2])
+    return share.reshape(size, size)
+
+
+def _names(network):
+    """The names of the layers, with numbers where they are not unique."""
+    names: list[str] = []
+    for unit in network.units:
+        name, number = unit.layer.name, 1
+        while name in names:
+            name, number = f"{unit.layer.name}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _chosen(network, layers, names):
+    """The indices of the units of some layers."""
+    if layers is None or (isinstance(layers, str) and layers == "all"):
+        return list(range(len(names)))
+    if isinstance(layers, str | keras.Layer):
+        layers = [layers]
+    chosen = []
+    for one in layers:
+        layer = resolve_layer(network.model, one, "layers")
+        found = [i for i, u in enumerate(network.units) if u.layer is layer]
+        if not found:
+            raise ValueError(
+                "A layer without trained weights of its own has no share of "
+                f"the tangent kernel. Received: layers={layers}, of which "
+                f"{layer.name!r} is none of {names}."
+            )
+        chosen += found
+    return list(dict.fromkeys(chosen))
+
+
+def _refuse_large(count, num_outputs, outputs, memory):
+    # The kernel itself, and one that is added to it.
+    per_pair = {"trace": 1, "each": num_outputs, "full": num_outputs**2}
+    per_pair = 16 * per_pair[outputs]
+    if count**2 * per_pair > memory:
+        fits = math.isqrt(memory // per_pair)
+        raise ValueError(
+            f"The kernel of {count:,} examples needs {count**2 * per_pair:,} "
+            f"bytes; {memory=:,} is enough for {fits:,} examples. Pass fewer "
+            'of them, raise `memory`, take `outputs="trace"`, or '
+            "`nc_keras.kernel.top`, which forms no kernel. "
+            f"Received: {outputs=}, {num_outputs} outputs."
+        )

@@ -1,0 +1,402 @@
+"""A model as a function of its trained weights, up to its logits."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from nc_keras.errors import NonFiniteError
+from nc_keras.graph import children
+from nc_keras.kernel.backends import current
+from nc_keras.kernel.examples import batches
+from nc_keras.kernel.logits import until_logits
+from nc_keras.kernel.parts import Rows
+from nc_keras.kernel.rules import Rule
+from nc_keras.kernel.rules import rule_of
+from nc_keras.recording import around
+from nc_keras.stateless import call_at
+from nc_keras.stateless import current_values
+
+# What calls its layers in a loop of its own, in which nothing can be recorded.
+_LOOPS = (
+    keras.layers.RNN,
+    keras.layers.Bidirectional,
+    keras.layers.TimeDistributed,
+)
+# What is rounded differs by less, and what is another function by more.
+_TOLERANCE = 1e-3
+OUTER, JACOBIAN = "outer products", "per-example Jacobian"
+
+
+@dataclasses.dataclass(eq=False)
+class Unit:
+    """Weights whose share of the kernel is computed at once.
+
+    Args:
+        layer: The layer that has them.
+        weights: Those that are trained.
+        rule: What is known of the layer, or `None`.
+        shape: Of what its weights make, without the axis of the examples.
+        kinds: The parts that the rule gives.
+    """
+
+    layer: keras.Layer
+    weights: list
+    rule: Rule | None = None
+    shape: tuple = ()
+    kinds: list = dataclasses.field(default_factory=list)
+
+    @property
+    def how(self) -> str:
+        return JACOBIAN if self.rule is None else OUTER
+
+
+class UntrainedError(ValueError):
+    """A model without trained weights has no tangent kernel."""
+
+
+class Network:
+    """A model whose logits can be derived by its trained weights.
+
+    Args:
+        model: A built model with one output, which is a vector.
+        examples: Two examples or more, as `examples_of` returns them, to see
+            what the layers make of them, and whether what is known of a layer
+            is true of it.
+        batch_size: Integer, the examples of one pass: it is compiled for as
+            many.
+        use_rules: Boolean, whether what is known of layers is used.
+
+    Attributes:
+        model: The model.
+        units: List of `Unit`.
+        num_outputs: Integer, `C`.
+        batch_size: Integer, the examples of every batch.
+        dtype: String, in which the logits are computed.
+
+    Raises:
+        ValueError: If nothing is trained, or the outputs are no vectors.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        examples: Any,
+        batch_size: int = 64,
+        use_rules: bool = True,
+    ):
+        self.model = model
+        self._variables = list(model.variables)
+        self._trained = {id(w) for w in model.trainable_variables}
+        self._backend = current()
+        self.units = list(_units(model, use_rules))
+        if not self.units:
+            raise UntrainedError(
+                "A tangent kernel is of the gradients of trained weights. "
+                f"Received: model {model.name!r}, which has none: each of its "
+                "layers is frozen."
+            )
+        self.dtype = keras.backend.floatx()
+        self.batch_size = min(batch_size, len(keras.tree.flatten(examples)[0]))
+        (batch, _), *_ = batches(examples, self.batch_size)
+        self.num_outputs = self._probe(batch)
+        self._compile()
+        self._refuse_false_rules(batch)
+
+    def read(self) -> list[Any]:
+        """The values of all variables now, for the methods below."""
+        return current_values(self.model, self._variables)
+
+    def is_stale(self, model: keras.Model) -> bool:
+        """Whether it is of another model, or of other weights that train."""
+        now = [id(w) for w in model.trainable_variables]
+        return model is not self.model or set(now) != self._trained
+
+    def parts(self, values: list, x: Any) -> list[list]:
+        """The gradients of each unit's weights, as parts of the kernel.
+
+        Args:
+            values: From `read`.
+            x: Tensor or structure of tensors, the inputs of a batch.
+        """
+        found: list[list] = [[] for _ in self.units]
+        ruled = [u for u in self.units if u.rule is not None]
+        if ruled:
+            of_rules = iter(self._parts(values, x))
+            for unit, parts in zip(self.units, found, strict=True):
+                if unit.rule is not None:
+                    parts += map(_part, unit.kinds, next(of_rules))
+        if len(ruled) < len(self.units):
+            of_weights = iter(self._jacobians(values, x))
+            for unit, parts in zip(self.units, found, strict=True):
+                if unit.rule is None:
+                    parts.append(Rows(next(of_weights)))
+        return found
+
+    def outputs(self, values: list, x: Any) -> np.ndarray:
+        """The logits of a batch, `(N, C)`."""
+        return ops.convert_to_numpy(self._outputs(values, x))
+
+    def pull(self, values: list, x: Any, cotangent: Any) -> list:
+        """The gradients of `sum(cotangent * logits)`, one per weight."""
+        return self._pull(values, x, cotangent)
+
+    def push(self, values: list, x: Any, tangents: list) -> Any:
+        """How the logits change with the weights, to first order."""
+        return self._push(values, x, tangents)
+
+    @property
+    def weights(self) -> list:
+        """The trained weights, in the order of `pull` and `push`."""
+        return [weight for unit in self.units for weight in unit.weights]
+
+    def _call(self, values, x):
+        with until_logits(self.model):
+            return call_at(self.model, self._variables, values, x)
+
+    def _call_at(self, weights, changed, values, x):
+        """The logits where some weights have other values."""
+        changed = {id(w): new for w, new in zip(weights, changed, strict=True)}
+        values = [
+            changed.get(id(variable), value)
+            for variable, value in zip(self._variables, values, strict=True)
+        ]
+        return self._call(values, x), ()
+
+    def _probe(self, x):
+        """Sees what the layers make of a batch; returns `C`."""
+
+        def called(values, x):
+            with self._recording() as found:
+                outputs = self._call(values, x)
+            return outputs, [[made for made, *_ in one] for one in found]
+
+        try:
+            outputs, made = self._backend.compiled(called)(self.read(), x)
+        except Exception:
+            # What a layer computes in a loop of its own cannot come out.
+            for unit in self.units:
+                unit.rule = None
+            outputs = self._backend.compiled(self._call)(self.read(), x)
+            made = [[] for _ in self.units]
+        num_outputs = _validated(self.model, outputs, self.batch_size)
+        self.dtype = keras.backend.standardize_dtype(outputs.dtype)
+        for unit, one in zip(self.units, made, strict=True):
+            shape = tuple(one[0].shape) if len(one) == 1 else ()
+            if shape[:1] != (self.batch_size,):
+                unit.rule = None
+            unit.shape = shape[1:]
+        self._unshare()
+        return num_outputs
+
+    def _unshare(self):
+        """Takes the rule from weights that two layers have."""
+        owners: dict[int, list[Unit]] = {}
+        for unit in self.units:
+            for weight in unit.weights:
+                owners.setdefault(id(weight), []).append(unit)
+        for several in owners.values():
+            for later in several[1:]:
+                several[0].rule = later.rule = None
+                later.weights = [
+                    w for w in later.weights if len(owners[id(w)]) == 1
+                ]
+        self.units = [unit for unit in self.units if unit.weights]
+
+    @contextlib.contextmanager
+    def _recording(self, shifts: Any = None) -> Iterator[list[list]]:
+        """Records what the rules need, each time a layer is called."""
+        records: list[list] = [[] for _ in self.units]
+        with contextlib.ExitStack() as stack:
+            for index, unit in enumerate(self.units):
+                if unit.rule is None:
+                    continue
+                shift = 0.0 if shifts is None else shifts[index]
+                call = _recorded(unit.rule, shift, records[index])
+                stack.enter_context(around(unit.layer, "call", call))
+            yield records
+
+    def _compile(self):
+        compiled = self._backend.compiled
+        self._outputs = compiled(self._call)
+        self._parts = compiled(self._of_rules)
+        self._jacobians = compiled(self._of_weights)
+        self._pull = compiled(self._pulled)
+        self._push = compiled(self._pushed)
+
+    def _of_rules(self, values, x):
+        """What the parts of all units with a rule are made of."""
+        ruled = [i for i, u in enumerate(self.units) if u.rule is not None]
+        count = keras.tree.flatten(x)[0].shape[0]
+
+        def network(shifts):
+            at = dict(zip(ruled, shifts, strict=True))
+            with self._recording(at) as records:
+                outputs = self._call(values, x)
+            return outputs, [records[i][0][1:] for i in ruled]
+
+        identity = ops.eye(self.num_outputs, dtype=self.dtype)
+        shape = (self.num_outputs, count, self.num_outputs)
+        _, flows, found = self._backend.pulled_back(
+            network,
+            [
+                ops.zeros((count, *self.units[i].shape), self.dtype)
+                for i in ruled
+            ],
+            ops.broadcast_to(identity[:, None], shape),
+        )
+        tensors = []
+        for index, flow, record in zip(ruled, flows, found, strict=True):
+            parts = self.units[index].rule.parts(record, flow)
+            self.units[index].kinds = [type(part) for part in parts]
+            tensors.append([_tensors(part) for part in parts])
+        return tensors
+
+    def _of_weights(self, values, x):
+        """Jacobians of each unit without a rule, `(C, N, P)`."""
+        others = [unit for unit in self.units if unit.rule is None]
+        weights = [weight for unit in others for weight in unit.weights]
+        positions = self._positions(weights)
+        found = self._backend.jacobians(
+            lambda changed, rows: self._call_at(weights, changed, values, rows),
+            [values[i] for i in positions],
+            x,
+        )
+        count = keras.tree.flatten(x)[0].shape[0]
+        rows = iter(
+            ops.reshape(one, (count, self.num_outputs, -1)) for one in found
+        )
+        return [
+            ops.transpose(
+                ops.concatenate([next(rows) for _ in unit.weights], axis=-1),
+                (1, 0, 2),
+            )
+            for unit in others
+        ]
+
+    def _pulled(self, values, x, cotangent):
+        weights = self.weights
+        return self._backend.gradients(
+            lambda changed: self._call_at(weights, changed, values, x),
+            [values[i] for i in self._positions(weights)],
+            cotangent,
+        )
+
+    def _pushed(self, values, x, tangents):
+        weights = self.weights
+        return self._backend.pushed_forward(
+            lambda changed: self._call_at(weights, changed, values, x),
+            [values[i] for i in self._positions(weights)],
+            tangents,
+        )
+
+    def _positions(self, weights):
+        places = {id(v): i for i, v in enumerate(self._variables)}
+        return [places[id(weight)] for weight in weights]
+
+    def _refuse_false_rules(self, x):
+        """Takes the rule from layers that do not do as it says.
+
+        One that overrides `call`, or whose weights the model uses in another
+        place, has other gradients: on two examples they are compared.
+        """
+        if all(unit.rule is None for unit in self.units):
+            return
+        values = self.read()
+        shape = (self.batch_size, self.num_outputs)
+        direction = np.zeros(shape)
+        direction[:2] = np.random.default_rng(0).normal(size=(2, shape[1]))
+        cotangent = ops.convert_to_tensor(direction, self.dtype)
+        direction = direction[:2]
+        gradients = iter(self.pull(values, x, cotangent))
+        exact = [
+            sum(
+                np.sum(ops.convert_to_numpy(next(gradients)).astype(float) ** 2)
+                for _ in unit.weights
+            )
+            for unit in self.units
+        ]
+        is_false = False
+        for unit, parts, square in zip(
+            self.units, self.parts(values, x), exact, strict=True
+        ):
+            if unit.rule is None:
+                continue
+            parts = [part.some(slice(2)) for part in parts]
+            kernel = sum(part.times(part, "full", 2**20) for part in parts)
+            found = np.einsum("nc,nckd,kd", direction, kernel, direction)
+            if not abs(found - square) <= _TOLERANCE * max(square, found):
+                unit.rule = None
+                is_false = True
+        if is_false:
+            self._compile()
+
+
+def _units(model, use_rules):
+    """The layers with trained weights, each with what is known of it."""
+    pending, seen = [model], set()
+    while pending:
+        layer = pending.pop()
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        rule = rule_of(layer) if use_rules else None
+        inner = children(layer) if rule is None else []
+        if isinstance(layer, _LOOPS):
+            inner = []
+        of_inner = {id(w) for one in inner for w in one.trainable_weights}
+        own = [w for w in layer.trainable_weights if id(w) not in of_inner]
+        if own:
+            yield Unit(layer, own, rule)
+        pending.extend(reversed(inner))
+
+
+def _recorded(rule, shift, record):
+    def call(method, inputs, *args, **kwargs):
+        outputs, found = rule.call(method, shift, inputs, *args, **kwargs)
+        record.append(found)
+        return outputs
+
+    return call
+
+
+def _validated(model, outputs, count):
+    shape = getattr(outputs, "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != count:
+        found = keras.tree.map_structure(lambda one: tuple(one.shape), outputs)
+        raise ValueError(
+            "The model must return one vector per example, of shape (N, C). "
+            f"Received: model {model.name!r}, whose outputs for {count} "
+            f"examples have the shape {found}."
+        )
+    values = ops.convert_to_numpy(ops.stop_gradient(outputs))
+    if not np.isfinite(values).all():
+        raise NonFiniteError(
+            f"The outputs of model {model.name!r} are NaN or infinite for "
+            "some examples, so that they have no gradients."
+        )
+    sums = values.sum(axis=1)
+    if shape[1] > 1 and (values >= 0).all() and np.allclose(sums, 1, atol=1e-5):
+        raise ValueError(
+            "The tangent kernel is that of the logits, before a softmax. "
+            f"Received: model {model.name!r}, whose outputs are "
+            "probabilities, by what is not known: pass a model that ends "
+            "before them."
+        )
+    return int(shape[1])
+
+
+def _tensors(part):
+    if isinstance(part, Rows):
+        return (part.rows, *(() if part.weights is None else (part.weights,)))
+    return part.inputs, part.backward
+
+
+def _part(kind, tensors):
+    return kind(*tensors)
