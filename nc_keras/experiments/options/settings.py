@@ -49,7 +49,7 @@ _OWN = {
 }
 _SINGLE = ("dataset", "network")
 # What the record has only where it is used.
-_RARE = ("kernel", "standardize", "metrics", "callbacks")
+_RARE = ("standardize", "metrics", "callbacks")
 # How results are shown, which changes nothing that is trained.
 SHOWN = ("formats", "tables", "spread")
 
