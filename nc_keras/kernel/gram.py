@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -147,20 +146,21 @@ def gram_of(
     names = _names(network)
     chosen = _chosen(network, layers, names)
     count = len(keras.tree.flatten(x)[0])
-    _refuse_large(count, network.num_outputs, outputs, memory)
+    # The kernel, what is added to it, and those of layers.
+    copies = 2 + (0 if layers is None else len(chosen))
+    _refuse_large(count, network.num_outputs, outputs, memory, copies)
     shares = _Shares(network, x, outputs, chosen, memory)
-    found = {names[i]: _flat(share, outputs) for i, share in shares.of_units()}
-    total = sum(found.values())
+    total, by_unit = shares.summed(layers is not None)
     if not np.isfinite(total).all():
         raise NonFiniteError(
             "The tangent kernel is not finite: weights, inputs or gradients "
             f"of model {network.model.name!r} hold a NaN or an infinity."
         )
     return Gram(
-        values=total,
+        values=_flat(total, outputs),
         outputs=outputs,
         num_outputs=network.num_outputs,
-        by_layer={} if layers is None else found,
+        by_layer={names[i]: _flat(one, outputs) for i, one in by_unit.items()},
         how={names[i]: network.units[i].how for i in chosen},
     )
 
@@ -183,21 +183,24 @@ class _Shares:
         if self.block >= self.count:
             self.block = self.count
 
-    def of_units(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields the index and the share of each unit."""
-        totals = {i: self._zeros() for i in self.chosen}
-        starts = range(0, self.count, self.block)
-        for first in starts:
+    def summed(self, by_unit: bool) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+        """The kernel of all units, and that of each, if it is asked for."""
+        total = self._zeros()
+        shares = {i: self._zeros() for i in self.chosen if by_unit}
+        for first in range(0, self.count, self.block):
             rows = slice(first, min(first + self.block, self.count))
             parts = self._parts(rows)
             for second in range(0, first + 1, self.block):
                 columns = slice(second, min(second + self.block, self.count))
                 others = parts if first == second else self._parts(columns)
                 for i in self.chosen:
-                    self._add(totals[i], rows, columns, parts[i], others[i])
-        yield from totals.items()
+                    share = self._share(parts[i], others[i])
+                    self._add(total, rows, columns, share)
+                    if by_unit:
+                        self._add(shares[i], rows, columns, share)
+        return total, shares
 
-    def _add(self, total, rows, columns, parts, others):
+    def _share(self, parts, others):
         share = sum(
             part.times(other, self.outputs, self.room)
             for part, other in zip(parts, others, strict=True)
@@ -206,12 +209,16 @@ class _Shares:
             share = share / self.network.num_outputs
         if parts is others:  # But for rounding it is symmetric.
             share = (share + _transposed(share)) / 2
-        if self.outputs == "full":
-            total[rows, :, columns] = share
-            total[columns, :, rows] = _transposed(share)
-        else:
-            total[..., rows, columns] = share
-            total[..., columns, rows] = _transposed(share)
+        return share
+
+    def _add(self, total, rows, columns, share):
+        blocks = {(rows.start, columns.start): (rows, columns, share)}
+        blocks[columns.start, rows.start] = (columns, rows, _transposed(share))
+        for one, other, values in blocks.values():
+            if self.outputs == "full":
+                total[one, :, other] += values
+            else:
+                total[..., one, other] += values
 
     def _parts(self, examples):
         """The parts of each unit, for some of the examples."""
@@ -289,10 +296,9 @@ def _chosen(network, layers, names):
     return list(dict.fromkeys(chosen))
 
 
-def _refuse_large(count, num_outputs, outputs, memory):
-    # The kernel itself, and one that is added to it.
+def _refuse_large(count, num_outputs, outputs, memory, copies):
     per_pair = {"trace": 1, "each": num_outputs, "full": num_outputs**2}
-    per_pair = 16 * per_pair[outputs]
+    per_pair = 8 * copies * per_pair[outputs]
     if count**2 * per_pair > memory:
         fits = math.isqrt(memory // per_pair)
         raise ValueError(
