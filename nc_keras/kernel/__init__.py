@@ -4,6 +4,7 @@ from nc_keras.kernel.alignment import alignment
 from nc_keras.kernel.cka import cka
 from nc_keras.kernel.gram import gram
 from nc_keras.kernel.infinite import infinite
+from nc_keras.kernel.network import Network
 from nc_keras.kernel.rayleigh import rayleigh
 from nc_keras.kernel.spectrum import frobenius_of
 from nc_keras.kernel.spectrum import lambda_max
@@ -11,6 +12,7 @@ from nc_keras.kernel.spectrum import top
 from nc_keras.kernel.spectrum import trace_of
 
 __all__ = [
+    "Network",
     "alignment",
     "cka",
     "frobenius_of",

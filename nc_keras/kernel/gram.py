@@ -16,6 +16,7 @@ from nc_keras.graph import resolve_layer
 from nc_keras.kernel.examples import batches
 from nc_keras.kernel.examples import examples_of
 from nc_keras.kernel.network import Network
+from nc_keras.kernel.network import network_of
 from nc_keras.kernel.parts import joined
 
 _OUTPUTS = ("trace", "each", "full")
@@ -46,9 +47,9 @@ class Gram:
         return np.array(self.values, dtype=dtype)
 
 
-@checked(model="model", batch_size="integer", memory="integer")
+@checked(batch_size="integer", memory="integer")
 def gram(
-    model: keras.Model,
+    model: keras.Model | Network,
     x: Any,
     outputs: str = "trace",
     layers: Any = None,
@@ -81,7 +82,8 @@ def gram(
     twice, take the Jacobian of each example. The result says which was used.
 
     Args:
-        model: A built `keras.Model` whose output is a vector, shape `(N, C)`.
+        model: A built `keras.Model` whose output is a vector, shape `(N, C)`;
+            or its `nc_keras.kernel.Network`, compiled once for several calls.
         x: Array (or structure of arrays) of `N` examples.
         outputs: `"trace"` for the mean over the outputs, shape `(N, N)`;
             `"each"` for the kernel of each output, `(C, N, N)`; `"full"` for
@@ -119,7 +121,7 @@ def gram(
             f"Received: {training=}."
         )
     x = examples_of(x)
-    network = Network(model, x, _validated_size(batch_size))
+    network = network_of(model, x, batch_size)
     return gram_of(network, x, outputs, layers, memory)
 
 
@@ -242,14 +244,6 @@ class _Shares:
         n, c = self.count, self.network.num_outputs
         shapes = {"trace": (n, n), "each": (c, n, n), "full": (n, c, n, c)}
         return np.zeros(shapes[self.outputs])
-
-
-def _validated_size(batch_size):
-    if batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be positive. Received: {batch_size=}."
-        )
-    return batch_size
 
 
 def _transposed(share):

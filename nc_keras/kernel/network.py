@@ -11,10 +11,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.arguments import checked
 from nc_keras.errors import NonFiniteError
 from nc_keras.graph import children
 from nc_keras.kernel.backends import current
 from nc_keras.kernel.examples import batches
+from nc_keras.kernel.examples import examples_of
 from nc_keras.kernel.logits import until_logits
 from nc_keras.kernel.parts import Rows
 from nc_keras.kernel.rules import Rule
@@ -64,11 +66,24 @@ class UntrainedError(ValueError):
 class Network:
     """A model whose logits can be derived by its trained weights.
 
+    Pass it in place of the model to the functions of `nc_keras.kernel`: it is
+    compiled once, and sees the weights of the moment at each call.
+
+    Example:
+
+    >>> model = nc_keras.models.MLP((4,), 3, widths=(8,))
+    >>> x = np.random.default_rng(0).normal(size=(6, 4))
+    >>> network = nc_keras.kernel.Network(model, x)
+    >>> before = nc_keras.kernel.gram(network, x).values
+    >>> model.set_weights([2 * w for w in model.get_weights()])
+    >>> bool(np.any(nc_keras.kernel.gram(network, x).values > before))
+    True
+
     Args:
         model: A built model with one output, which is a vector.
-        examples: Two examples or more, as `examples_of` returns them, to see
-            what the layers make of them, and whether what is known of a layer
-            is true of it.
+        examples: Array (or structure of arrays) of two examples or more, to
+            see what the layers make of them, and whether what is known of a
+            layer is true of it.
         batch_size: Integer, the examples of one pass: it is compiled for as
             many.
         use_rules: Boolean, whether what is known of layers is used.
@@ -91,6 +106,12 @@ class Network:
         batch_size: int = 64,
         use_rules: bool = True,
     ):
+        _require_model(model)
+        if batch_size < 1:
+            raise ValueError(
+                f"`batch_size` must be positive. Received: {batch_size=}."
+            )
+        examples = examples_of(examples)
         self.model = model
         self._variables = list(model.variables)
         self._trained = {id(w) for w in model.trainable_variables}
@@ -336,6 +357,33 @@ class Network:
                 is_false = True
         if is_false:
             self._compile()
+
+
+def network_of(model: Any, x: Any, batch_size: int) -> Network:
+    """The network of a model, or the one that stands for it.
+
+    Args:
+        model: A built model, or a `Network`.
+        x: As `examples_of` returns it.
+        batch_size: Integer, of a network that is made.
+
+    Raises:
+        ValueError: If the weights that train are no longer those of the
+            network.
+    """
+    if not isinstance(model, Network):
+        return Network(model, x, batch_size)
+    if model.is_stale(model.model):
+        raise ValueError(
+            "Other weights are trained than when the network was made: make "
+            f"it again. Received: a network of model {model.model.name!r}."
+        )
+    return model
+
+
+@checked(model="model")
+def _require_model(model):
+    """Raises unless it is a built model."""
 
 
 def _units(model, use_rules):

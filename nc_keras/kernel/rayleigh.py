@@ -12,6 +12,7 @@ import numpy as np
 from nc_keras.arguments import checked
 from nc_keras.kernel.examples import examples_of
 from nc_keras.kernel.network import Network
+from nc_keras.kernel.network import network_of
 from nc_keras.kernel.residual import residual_of
 from nc_keras.kernel.spectrum import Operator
 from nc_keras.kernel.targets import one_hot
@@ -34,9 +35,9 @@ class Rayleigh:
     residual: float
 
 
-@checked(model="model", batch_size="integer")
+@checked(batch_size="integer")
 def rayleigh(
-    model: keras.Model,
+    model: keras.Model | Network,
     x: Any,
     y: Any,
     loss: Any = None,
@@ -56,7 +57,8 @@ def rayleigh(
     True
 
     Args:
-        model: A built `keras.Model` whose output is a vector.
+        model: A built `keras.Model` whose output is a vector, or its
+            `nc_keras.kernel.Network`.
         x: Array (or structure of arrays) of `N` examples.
         y: Integer or one-hot labels, or targets of shape `(N, C)`.
         loss: `"mse"` for the residual `f - y`, `"ce"` for `softmax(f) - y`,
@@ -70,14 +72,16 @@ def rayleigh(
         ValueError: If the loss is another one, or as in `gram`.
     """
     x = examples_of(x)
-    operator = Operator(Network(model, x, batch_size), x)
+    operator = Operator(network_of(model, x, batch_size), x)
     targets = one_hot(y, operator.shape[1])[1]
     if len(targets) != operator.shape[0]:
         raise ValueError(
             "There must be one label per example. "
             f"Received: {operator.shape[0]} examples, {len(targets)} labels."
         )
-    residual = residual_of(model, operator.outputs(), targets, loss)
+    residual = residual_of(
+        operator.network.model, operator.outputs(), targets, loss
+    )
     return Rayleigh(
         *(
             _quotient(operator, vector)

@@ -15,6 +15,7 @@ from nc_keras.kernel.examples import batches
 from nc_keras.kernel.examples import examples_of
 from nc_keras.kernel.lanczos import lanczos
 from nc_keras.kernel.network import Network
+from nc_keras.kernel.network import network_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,9 +115,9 @@ class Operator:
         return ops.convert_to_tensor(array, self.network.dtype)
 
 
-@checked(model="model", k="integer", batch_size="integer")
+@checked(k="integer", batch_size="integer")
 def top(
-    model: keras.Model,
+    model: keras.Model | Network,
     x: Any,
     k: int = 1,
     outputs: str = "full",
@@ -143,7 +144,8 @@ def top(
     True
 
     Args:
-        model: A built `keras.Model` whose output is a vector.
+        model: A built `keras.Model` whose output is a vector, or its
+            `nc_keras.kernel.Network`.
         x: Array (or structure of arrays) of `N` examples.
         k: Integer, how many eigenvalues.
         outputs: `"full"` for the kernel of all pairs of outputs, whose
@@ -167,7 +169,7 @@ def top(
             "alone is that of a model with this output. "
             f"Received: {outputs=}."
         )
-    operator = Operator(Network(model, x, batch_size), x)
+    operator = Operator(network_of(model, x, batch_size), x)
     size = operator.shape[0] * (operator.shape[1] if outputs == "full" else 1)
     if not 1 <= k <= size:
         raise ValueError(
@@ -178,9 +180,9 @@ def top(
     return Spectrum(*lanczos(product, size, k, tolerance, seed))
 
 
-@checked(model="model", samples="integer", batch_size="integer")
+@checked(samples="integer", batch_size="integer")
 def trace_of(
-    model: keras.Model,
+    model: keras.Model | Network,
     x: Any,
     samples: int = 32,
     batch_size: int = 64,
@@ -192,7 +194,8 @@ def trace_of(
     pass over the data each.
 
     Args:
-        model: A built `keras.Model` whose output is a vector.
+        model: A built `keras.Model` whose output is a vector, or its
+            `nc_keras.kernel.Network`.
         x: Array (or structure of arrays) of examples.
         samples: Integer, how many `z`, two at least.
         batch_size: Integer.
@@ -218,9 +221,9 @@ def trace_of(
     return _mean([operator.square(z) for z in signs])
 
 
-@checked(model="model", samples="integer", batch_size="integer")
+@checked(samples="integer", batch_size="integer")
 def frobenius_of(
-    model: keras.Model,
+    model: keras.Model | Network,
     x: Any,
     samples: int = 32,
     batch_size: int = 64,
@@ -232,7 +235,8 @@ def frobenius_of(
     each.
 
     Args:
-        model: A built `keras.Model` whose output is a vector.
+        model: A built `keras.Model` whose output is a vector, or its
+            `nc_keras.kernel.Network`.
         x: Array (or structure of arrays) of examples.
         samples: Integer, how many `z`, two at least.
         batch_size: Integer.
@@ -259,12 +263,13 @@ def frobenius_of(
 
 
 def lambda_max(
-    model: keras.Model, x: Any, batch_size: int = 64, seed: int = 0
+    model: keras.Model | Network, x: Any, batch_size: int = 64, seed: int = 0
 ) -> float:
     """Returns the largest eigenvalue of the full tangent kernel.
 
     Args:
-        model: A built `keras.Model` whose output is a vector.
+        model: A built `keras.Model` whose output is a vector, or its
+            `nc_keras.kernel.Network`.
         x: Array (or structure of arrays) of examples.
         batch_size: Integer.
         seed: Integer, of the first vector.
@@ -311,7 +316,7 @@ def _operator(model, x, samples, batch_size):
             f"A standard error needs two samples or more. Received: {samples=}."
         )
     x = examples_of(x)
-    return Operator(Network(model, x, batch_size), x)
+    return Operator(network_of(model, x, batch_size), x)
 
 
 def _full(operator: Operator) -> Callable:
