@@ -16,7 +16,7 @@ takes hours, and room for a copy of its archives; its .npz has labels only.
 tensorflow-datasets accepts an archive by the checksum of the file, so a
 mirror that compressed the files of MNIST or Fashion-MNIST again is refused.
 Of these two this tool checks the *content* instead, against SHA-256 sums
-pinned in `recipes/datasets/sources.py`.
+pinned in `nc_keras/experiments/datasets/sources.py`.
 """
 
 from __future__ import annotations
