@@ -20,6 +20,7 @@ from nc_keras.errors import NonFiniteError
 from nc_keras.kernel.alignment import Alignment
 from nc_keras.kernel.alignment import alignment
 from nc_keras.kernel.examples import examples_of
+from nc_keras.kernel.gram import Gram
 from nc_keras.kernel.gram import gram_of
 from nc_keras.kernel.network import Network
 from nc_keras.kernel.network import UntrainedError
@@ -90,7 +91,7 @@ class KernelAlignment(EpochObserver):
             kernel are left out.
         outputs: As in `nc_keras.kernel.gram`. Defaults to `"trace"`.
         examples: Integer, how many examples are measured: the first ones of
-            each class, as many of each. Defaults to `200`.
+            each class, as many of each as there are. Defaults to `200`.
         batch_size: Integer, the examples of one pass.
 
     Raises:
@@ -179,62 +180,55 @@ class KernelAlignment(EpochObserver):
         self._rows = None
 
     def observe(self, epoch: int) -> dict[str, float]:
-        found = self._alignment()
+        measured = self._measure()
         values = dict.fromkeys(self._tags(), math.nan)
-        if found is not None:
-            values |= _values(found) | {"edge": self._edge()}
+        row = {"epoch": epoch}
+        if measured is not None:
+            gram, found, edge = measured
+            values |= _values(found) | {"edge": edge}
+            top = np.atleast_2d(found.eigenvalues).mean(axis=0)
+            row |= {f"lambda_{i}": v for i, v in _numbered(top)}
+            if self._writer is not None:
+                self._draw(epoch, gram.values, found, values)
         if self._rows is not None:
-            row = {"epoch": epoch} | values
-            if found is not None:
-                top = np.atleast_2d(found.eigenvalues).mean(axis=0)
-                row |= {f"lambda_{i}": v for i, v in _numbered(top)}
-            self._rows.write(row)
-        if found is not None and self._writer is not None:
-            self._draw(epoch, found, values)
+            self._rows.write(row | values)
         return {
             f"kernel_{tag.replace('/', '_')}": value
             for tag, value in values.items()
         }
 
-    def _alignment(self) -> Alignment | None:
-        """Measures now, or returns `None` where nothing is trained."""
+    def _measure(self) -> tuple[Gram, Alignment, float] | None:
+        """Kernel, alignment and edge now; `None` where there is no kernel."""
         model = self.model
-        if self._network is None or self._network.is_stale(model):
-            try:
-                self._network = Network(model, self.x, self.batch_size)
-            except (UntrainedError, NonFiniteError):
-                return None
-        network = self._network
         try:
-            self._gram = gram_of(network, self.x, self.outputs)
-        except NonFiniteError:
+            if self._network is None or self._network.is_stale(model):
+                self._network = Network(model, self.x, self.batch_size)
+            gram = gram_of(self._network, self.x, self.outputs)
+        except (UntrainedError, NonFiniteError):
             return None
-        operator = Operator(network, self.x)
-        self._operator, outputs = operator, operator.outputs()
-        targets = one_hot(self.y, network.num_outputs)[1]
-        residual = None
-        if kind_of(model) is not None:
+        operator = Operator(self._network, self.x)
+        outputs, classes = operator.outputs(), gram.num_outputs
+        residual, edge = None, math.nan
+        kind = kind_of(model, classes)
+        if kind is not None:
+            targets = one_hot(self.y, classes)[1]
             residual = residual_of(model, outputs, targets, None)
-        self._logits = outputs
-        ks = [k for k in self.k if k <= self._gram.values.shape[-1]]
-        return alignment(self._gram, self.y, outputs, residual, ks)
-
-    def _edge(self):
-        kind = kind_of(self.model)
-        if kind is None:
-            return math.nan
-        root = curvature_root(kind, self._logits)
-        rate = ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        return float(rate) * sharpness(self._operator, root)
+            rate = ops.convert_to_numpy(model.optimizer.learning_rate)
+            root = curvature_root(kind, outputs)
+            edge = float(rate) * sharpness(operator, root)
+        ks = [k for k in self.k if k <= gram.values.shape[-1]]
+        return gram, alignment(gram, self.y, outputs, residual, ks), edge
 
     def _tags(self):
         """The names of all values, as far as they are known before."""
-        outputs = self.model.output_shape[-1]
+        network = self._network
+        outputs = network and network.num_outputs
+        outputs = outputs or one_hot(self.y)[1].shape[1]
         size = len(self.y) * (outputs if self.outputs == "full" else 1)
         ks = sorted({min(outputs, size), *(k for k in self.k if k <= size)})
         return [*(f"{v}/{k}" for v in _VECTORS for k in ks), *_NUMBERS]
 
-    def _draw(self, epoch, found, values):
+    def _draw(self, epoch, kernel, found, values):
         finite = {t: v for t, v in values.items() if math.isfinite(v)}
         if "edge" in finite:
             finite["edge_of_stability"] = 2.0
@@ -242,8 +236,7 @@ class KernelAlignment(EpochObserver):
         self.histogram(epoch, "eigenvalues", found.eigenvalues.reshape(-1))
         if self.outputs != "trace":
             return
-        kernel = self._gram.values
-        labels = one_hot(self.y, self._network.num_outputs)[0]
+        labels = one_hot(self.y, found.num_outputs)[0]
         order = np.arange(len(kernel))
         if labels is not None:
             order = np.argsort(labels, kind="stable")
@@ -251,9 +244,8 @@ class KernelAlignment(EpochObserver):
         self._writer.image(epoch, "kernel", image)
         points = self.x
         if getattr(points, "ndim", 0) == 2 and points.shape[1] == 2:
-            vectors = np.linalg.eigh(kernel)[1][:, ::-1]
             for number in range(min(_PLANE_VECTORS, len(points))):
-                image = plane_image(points, vectors[:, number])
+                image = plane_image(points, found.eigenvectors[:, number])
                 self._writer.image(epoch, f"eigenvector/{number + 1}", image)
 
 
@@ -283,15 +275,16 @@ def _numbered(values):
 
 
 def _balanced(y, examples):
-    """The first examples of each class, as many of each, in their order."""
+    """The first examples of each class, in their order."""
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     labels = y.argmax(axis=1) if y.ndim == 2 else y
-    classes, first, labels = np.unique(
-        labels, return_index=True, return_inverse=True
+    classes, labels, counts = np.unique(
+        labels, return_inverse=True, return_counts=True
     )
     if len(classes) > examples // 2 or len(y) <= examples:
         return np.arange(min(examples, len(y)))
-    per_class = examples // len(classes)
-    rows = [np.flatnonzero(labels == c)[:per_class] for c in range(len(first))]
-    return np.sort(np.concatenate(rows))
+    by_class = np.argsort(labels, kind="stable")
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    is_first = np.arange(len(y)) - starts < examples // len(classes)
+    return np.sort(by_class[is_first])

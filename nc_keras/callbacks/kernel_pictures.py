@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from nc_keras.shades import shades
 
@@ -47,6 +46,8 @@ def plane_image(points: np.ndarray, values: np.ndarray) -> np.ndarray:
     >>> plane_image(points, np.array([0.0, 1.0]))[0, -1]
     array([178,  24,  43], dtype=uint8)
     """
+    from scipy.spatial import cKDTree  # Only where it is needed: it is slow.
+
     low, high = points.min(axis=0), points.max(axis=0)
     across, up = (
         np.linspace(*ends, _SIZE) for ends in zip(low, high, strict=True)

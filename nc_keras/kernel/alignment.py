@@ -38,6 +38,7 @@ class Alignment:
         residual: Energies of the residual, or `None` if there is none.
         eigenvalues: Array, the largest first: shape `(N,)`, `(N C,)`, or
             `(C, N)` where each output has a kernel.
+        eigenvectors: Array with one more axis, a column for each of these.
         kta: Float, the kernel-target alignment `<K, Y Y'> / (|K| |Y Y'|)`.
         centred_kta: Float, the same with kernel and labels centred.
         baratin: Float, the same of the full kernel, with the features of the
@@ -55,6 +56,7 @@ class Alignment:
     outputs: np.ndarray | None
     residual: np.ndarray | None
     eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
     kta: float
     centred_kta: float
     baratin: float | None
@@ -177,6 +179,7 @@ def alignment(
             ks=ks,
             **energies,
             eigenvalues=values if form == "each" else values[0],
+            eigenvectors=bases if form == "each" else bases[0],
             kta=_kta(mean, targets),
             centred_kta=_kta(_centred(mean), centred),
             baratin=_baratin(kernel, centred) if form == "full" else None,

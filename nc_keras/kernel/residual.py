@@ -25,11 +25,14 @@ _FUNCTIONS = {
 }
 
 
-def kind_of(model: keras.Model, loss: Any = None) -> tuple[str, float] | None:
+def kind_of(
+    model: keras.Model, num_outputs: int, loss: Any = None
+) -> tuple[str, float] | None:
     """What loss it is, and its scale `s` beside `|f - y|^2 / 2`.
 
     Args:
         model: A compiled model.
+        num_outputs: Integer, `C`.
         loss: `"ce"`, `"mse"`, or `None` for that of the model.
 
     Returns:
@@ -46,10 +49,11 @@ def kind_of(model: keras.Model, loss: Any = None) -> tuple[str, float] | None:
     if isinstance(found, _CE) or found in _FUNCTIONS["ce"]:
         return "ce", 1.0
     if isinstance(found, MSE):
-        return "mse", _scale(found, model)
+        mean = found.class_reduction == "mean"
+        return "mse", 2.0 / num_outputs if mean else 2.0
     is_keras = isinstance(found, keras.losses.MeanSquaredError)
     if is_keras or found in _FUNCTIONS["mse"]:
-        return "mse", 2.0 / model.output_shape[-1]
+        return "mse", 2.0 / num_outputs
     return None
 
 
@@ -67,7 +71,7 @@ def residual_of(
     Raises:
         ValueError: If the loss is neither of the two kinds.
     """
-    kind = kind_of(model, loss)
+    kind = kind_of(model, targets.shape[1], loss)
     if kind is None:
         raise ValueError(
             "The residual is known of square losses and cross-entropy. "
@@ -113,8 +117,3 @@ def curvature_root(kind: tuple[str, float], outputs: np.ndarray) -> np.ndarray:
     )
     roots = np.sqrt(np.maximum(values, 0))
     return np.einsum("nij,nj,nkj->nik", vectors, roots, vectors)
-
-
-def _scale(loss, model):
-    mean = loss.class_reduction == "mean"
-    return 2.0 / model.output_shape[-1] if mean else 2.0

@@ -85,7 +85,8 @@ def run(study: Spectrum) -> None:
     )
     claims = observations(rows, study.steps)
     studies.print_table("What the paper saw", claims)
-    values, vectors = np.linalg.eigh(gram(model, x, batch_size=len(x)).values)
+    kernel = gram(model, x, batch_size=len(x)).values
+    vectors = np.linalg.eigh(kernel)[1]
     studies.finish(
         study,
         {"observations": claims, "rows": rows},
@@ -251,7 +252,6 @@ class _Observer(EpochObserver):
             "test_outputs": test.outputs,
         }
         rate = _rate(study, max(epoch - 1, 0))
-        vectors = np.linalg.eigh(kernel)[1][:, ::-1]
         return {
             "step": epoch * (study.steps // study.epochs),
             "rate": rate,
@@ -259,13 +259,15 @@ class _Observer(EpochObserver):
             "edge": found.edge(rate),
             "lambda_max": found.lambda_max,
             "kta": found.kta,
-            "step_cosine": _step_cosine(operator, kernel, residual, rate),
+            "step_cosine": _step_cosine(
+                operator, kernel, outputs, residual, rate
+            ),
             **{
                 name: dict(zip(found.ks, values, strict=True))
                 for name, values in shares.items()
             },
             "eigenvalues": found.eigenvalues,
-            "projections": (vectors.T @ residual)[:, 0] ** 2,
+            "projections": (found.eigenvectors.T @ residual)[:, 0] ** 2,
         }
 
 
@@ -281,7 +283,7 @@ def _measured(epochs):
     return sorted({*spaced.tolist(), *around, epochs})
 
 
-def _step_cosine(operator, kernel, residual, rate):
+def _step_cosine(operator, kernel, outputs, residual, rate):
     """How well the kernel predicts the next step, as a cosine."""
     predicted = -rate / len(residual) * kernel @ residual
     gradients = operator.pull(residual / len(residual))
@@ -293,9 +295,8 @@ def _step_cosine(operator, kernel, residual, rate):
             model.variables, operator.values, strict=True
         )
     ]
-    before = operator.outputs()
     operator.values = values
-    change = operator.outputs() - before
+    change = operator.outputs() - outputs
     norms = np.linalg.norm(predicted) * np.linalg.norm(change)
     return float(np.sum(predicted * change) / norms) if norms else float("nan")
 

@@ -127,6 +127,31 @@ def test_no_network_is_an_error(data, tmp_path, head):
     assert json.loads((tmp_path / "kernel.jsonl").read_text())["epoch"] == 1
 
 
+def test_a_subclassed_model_is_measured(data):
+    class Classifier(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = L.Dense(16, "relu"), L.Dense(10)
+
+        def call(self, x, training=False):
+            return self.head(self.body(x))
+
+    model = Classifier()
+    model(data[0][:1])
+    compiled(model, nc_keras.losses.MSE(), (0.01, 0.0))
+    history = fitted(model, data, KernelAlignment(*data, examples=20), 1)
+    largest = kernel.lambda_max(model, data[0][:20])
+    assert largest > 0 and history["kernel_edge"][0] > 0
+    assert "kernel_labels_10" in history
+
+
+def test_rare_classes_give_what_they_have():
+    y = np.array([0] * 50 + [1] * 2 + [2] * 50)
+    callback = KernelAlignment(np.arange(102.0)[:, None], y, examples=30)
+    assert np.bincount(callback.y).tolist() == [10, 2, 10]
+    assert callback.x[:, 0].tolist() == [*range(10), 50, 51, *range(52, 62)]
+
+
 def test_inputs_of_a_plane_show_their_eigenvectors(tmp_path, rng):
     x = rng.uniform(size=(30, 2)).astype("float32")
     y = np.sin(6 * x[:, 0])

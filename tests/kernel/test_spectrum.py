@@ -89,7 +89,7 @@ def test_rayleigh_quotients_are_those_of_the_kernel(case):
 def test_losses_and_their_scales(case, loss, expected):
     model = case[0]
     model.compile("sgd", loss=loss)
-    assert kernel.residual.kind_of(model) == expected
+    assert kernel.residual.kind_of(model, 3) == expected
 
 
 def test_what_is_refused(case):
