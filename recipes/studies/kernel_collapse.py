@@ -8,8 +8,8 @@ how much of the centred labels its top C eigenvectors hold, how much of its
 variance one value for pairs of one class and one for pairs of two explain
 (Seleznova et al., 2023), and NC1 beside them.
 
-Hardware and time: two CPU cores, 12 epochs took a minute on JAX while other
-programs ran. `--dataset fashion_mnist --per-class 500` takes other images.
+Hardware and time: two CPU cores, two minutes on JAX while other programs ran.
+`--dataset fashion_mnist --per-class 500` takes other images.
 """
 
 from __future__ import annotations
