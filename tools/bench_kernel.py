@@ -116,6 +116,9 @@ class Bench:
     peer: Path | None = None
     """An interpreter with neural-tangents."""
 
+    implementations: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
+    """Of the peer's. At full size the first two take minutes."""
+
     output: Path | None = None
     """Where the numbers go, as JSON."""
 
@@ -136,12 +139,12 @@ def main(bench: Bench) -> None:
             words = ["--one", case, path, "--repeats", bench.repeats]
             words += ["--examples", examples]
             found = _run([sys.executable, __file__, *words])
-            rows.append({"case": case, "of": "nc_keras", **found})
-            for number in (1, 2, 3) if bench.peer else ():
+            rows.append(_shown({"case": case, "of": "nc_keras", **found}))
+            for number in bench.implementations if bench.peer else ():
                 words = ["-c", PEER, case, number, bench.repeats, path]
                 found = _run([bench.peer, *words])
                 name = f"neural-tangents, implementation {number}"
-                rows.append({"case": case, "of": name, **found})
+                rows.append(_shown({"case": case, "of": name, **found}))
     table = Table("case", "of", "first, s", "next, s", "MB", "difference")
     for row in rows:
         table.add_row(
@@ -152,6 +155,12 @@ def main(bench: Bench) -> None:
     Console().print(table)
     if bench.output is not None:
         bench.output.write_text(json.dumps(rows, indent=1))
+
+
+def _shown(row):
+    """Says at once what the table repeats: the peer takes minutes."""
+    print(json.dumps(row), flush=True)
+    return row
 
 
 def _run(words):

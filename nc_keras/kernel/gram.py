@@ -21,6 +21,8 @@ from nc_keras.kernel.parts import joined
 
 _OUTPUTS = ("trace", "each", "full")
 MEMORY = 2**31
+# Numbers of the kernel that are computed at once: they stay in the cache.
+_TILE = 2**19
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -177,50 +179,67 @@ class _Shares:
         self.chosen = chosen
         self.count = len(keras.tree.flatten(x)[0])
         self.values = network.read()
-        # A fourth is for the gradients, two blocks of them, and one for what
-        # their products make on the way.
+        # A fourth is for the gradients, and one for what their products make
+        # on the way.
         self.room = max(1, memory // 32)
-        numbers = self._numbers_of_an_example()
-        self.block = max(1, memory // (64 * max(1, numbers)))
-        if self.block >= self.count:
-            self.block = self.count
+        of_pair = math.prod(self._shape(1, 1))
+        if outputs == "trace":  # The mean is over products of each output.
+            of_pair = network.num_outputs
+        self.tile = max(1, math.isqrt(min(_TILE, self.room) // of_pair))
+        size = 8 if network.dtype == "float64" else 4
+        size *= sum(network.units[i].numbers for i in chosen)
+        fitting = max(1, memory // (4 * max(1, size)))
+        # Of several blocks, two are there at once.
+        self.block = self.count
+        if self.count > fitting:
+            self.block = max(1, fitting // 2)
 
     def summed(self, by_unit: bool) -> tuple[np.ndarray, dict[int, np.ndarray]]:
         """The kernel of all units, and that of each, if it is asked for."""
-        total = self._zeros()
-        shares = {i: self._zeros() for i in self.chosen if by_unit}
+        shape = self._shape(self.count, self.count)
+        total = np.zeros(shape)
+        shares = {i: np.zeros(shape) for i in self.chosen if by_unit}
         for first in range(0, self.count, self.block):
             rows = slice(first, min(first + self.block, self.count))
             parts = self._parts(rows)
             for second in range(0, first + 1, self.block):
                 columns = slice(second, min(second + self.block, self.count))
                 others = parts if first == second else self._parts(columns)
-                for i in self.chosen:
-                    share = self._share(parts[i], others[i])
-                    self._add(total, rows, columns, share)
-                    if by_unit:
-                        self._add(shares[i], rows, columns, share)
+                for one, other in _pairs(rows, columns, self.tile):
+                    found = self._shares(
+                        _some(parts, one, first), _some(others, other, second)
+                    )
+                    is_square = one == other
+                    self._write(total, one, other, sum(found), is_square)
+                    for i, share in zip(shares, found, strict=False):
+                        self._write(shares[i], one, other, share, is_square)
         return total, shares
 
-    def _share(self, parts, others):
-        share = sum(
-            part.times(other, self.outputs, self.room)
-            for part, other in zip(parts, others, strict=True)
-        )
-        if self.outputs == "trace":
-            share = share / self.network.num_outputs
-        if parts is others:  # But for rounding it is symmetric.
-            share = (share + _transposed(share)) / 2
-        return share
+    def _shares(self, parts, others):
+        """The share of each unit in one tile of the kernel."""
+        per = self.network.num_outputs if self.outputs == "trace" else 1
+        found = []
+        for i in self.chosen:
+            both = zip(parts[i], others[i], strict=True)
+            share = sum(
+                part.times(other, self.outputs, self.room)
+                for part, other in both
+            )
+            found.append(share / per)
+        return found
 
-    def _add(self, total, rows, columns, share):
-        blocks = {(rows.start, columns.start): (rows, columns, share)}
-        blocks[columns.start, rows.start] = (columns, rows, _transposed(share))
-        for one, other, values in blocks.values():
+    def _write(self, total, rows, columns, share, is_square):
+        transposed = _transposed(share)
+        if is_square:  # But for rounding it is symmetric.
+            share = transposed = (share + transposed) / 2
+        for one, other, values in (
+            (rows, columns, share),
+            (columns, rows, transposed),
+        ):
             if self.outputs == "full":
-                total[one, :, other] += values
+                total[one, :, other] = values
             else:
-                total[..., one, other] += values
+                total[..., one, other] = values
 
     def _parts(self, examples):
         """The parts of each unit, for some of the examples."""
@@ -229,21 +248,43 @@ class _Shares:
         for batch, length in batches(x, self.network.batch_size):
             parts = self.network.parts(self.values, batch)
             for i in self.chosen:
-                found[i].append([part.some(slice(length)) for part in parts[i]])
+                found[i].append([part.some(0, length) for part in parts[i]])
         return {
-            i: [joined(several) for several in zip(*batches_, strict=True)]
-            for i, batches_ in found.items()
+            i: [joined(several) for several in zip(*found.pop(i), strict=True)]
+            for i in self.chosen
         }
 
-    def _numbers_of_an_example(self):
-        (batch, _), *_ = batches(self.x, self.network.batch_size)
-        parts = self.network.parts(self.values, batch)
-        return sum(part.numbers() for i in self.chosen for part in parts[i])
+    def _shape(self, rows, columns):
+        c = self.network.num_outputs
+        return {
+            "trace": (rows, columns),
+            "each": (c, rows, columns),
+            "full": (rows, c, columns, c),
+        }[self.outputs]
 
-    def _zeros(self):
-        n, c = self.count, self.network.num_outputs
-        shapes = {"trace": (n, n), "each": (c, n, n), "full": (n, c, n, c)}
-        return np.zeros(shapes[self.outputs])
+
+def _pairs(rows, columns, size):
+    """Tiles of a block of the kernel, on and below the diagonal."""
+    for one in _tiles(rows, size):
+        for other in _tiles(columns, size):
+            if other.start <= one.start:
+                yield one, other
+
+
+def _tiles(examples, size):
+    """Equal parts of a range, compiled for once; the last may overlap."""
+    size = min(size, examples.stop - examples.start)
+    for start in range(examples.start, examples.stop, size):
+        start = min(start, examples.stop - size)
+        yield slice(start, start + size)
+
+
+def _some(parts, examples, first):
+    start, length = examples.start - first, examples.stop - examples.start
+    return {
+        i: [part.some(start, length) for part in several]
+        for i, several in parts.items()
+    }
 
 
 def _transposed(share):

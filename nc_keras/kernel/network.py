@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,6 +47,7 @@ class Unit:
         rule: What is known of the layer, or `None`.
         shape: Of what its weights make, without the axis of the examples.
         kinds: The parts that the rule gives.
+        numbers: Of what numbers its gradient of one example is made.
     """
 
     layer: keras.Layer
@@ -53,6 +55,7 @@ class Unit:
     rule: Rule | None = None
     shape: tuple = ()
     kinds: list = dataclasses.field(default_factory=list)
+    numbers: int = 0
 
     @property
     def how(self) -> str:
@@ -327,6 +330,9 @@ class Network:
         One that overrides `call`, or whose weights the model uses in another
         place, has other gradients: on two examples they are compared.
         """
+        for unit in self.units:
+            sizes = [math.prod(weight.shape) for weight in unit.weights]
+            unit.numbers = self.num_outputs * sum(sizes)
         if all(unit.rule is None for unit in self.units):
             return
         values = self.read()
@@ -349,12 +355,15 @@ class Network:
         ):
             if unit.rule is None:
                 continue
-            parts = [part.some(slice(2)) for part in parts]
+            numbers = sum(part.numbers() for part in parts)
+            parts = [part.some(0, 2) for part in parts]
             kernel = sum(part.times(part, "full", 2**20) for part in parts)
             found = np.einsum("nc,nckd,kd", direction, kernel, direction)
             if not abs(found - square) <= _TOLERANCE * max(square, found):
                 unit.rule = None
                 is_false = True
+            else:
+                unit.numbers = numbers
         if is_false:
             self._compile()
 

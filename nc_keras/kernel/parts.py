@@ -40,9 +40,9 @@ class Rows:
         """How many numbers one example has."""
         return self.rows.shape[0] * self.rows.shape[2]
 
-    def some(self, examples: slice) -> Rows:
+    def some(self, start: int, length: int) -> Rows:
         """The part for some of its examples."""
-        return Rows(self.rows[:, examples], self.weights)
+        return Rows(_some(self.rows, 1, start, length), self.weights)
 
     def times(self, other: Rows, outputs: str, room: int) -> np.ndarray:
         """The share of the kernel, float64, summed over outputs for "trace".
@@ -76,16 +76,25 @@ class Outer:
         return math.prod(self.inputs.shape[1:]) + outputs * math.prod(shape)
 
     def compact(self) -> Rows | Outer:
-        """The same as `Rows`, where these are smaller."""
+        """The same as `Rows`, where these are not much larger."""
         outputs, _, positions, groups, units = self.backward.shape
         size = outputs * groups * self.inputs.shape[-1] * units
-        if positions == 1 or size > self.numbers():
+        if positions == 1 or size > 2 * self.numbers():
             return self
         return Rows(_rows(self.inputs, self.backward))
 
-    def some(self, examples: slice) -> Outer:
+    def some(self, start: int, length: int) -> Outer:
         """The part for some of its examples."""
-        return type(self)(self.inputs[examples], self.backward[:, examples])
+        return type(self)(
+            _some(self.inputs, 0, start, length),
+            _some(self.backward, 1, start, length),
+        )
+
+    def with_bias(self) -> Outer:
+        """The same of weights and a bias, which belongs to an input of 1."""
+        ones = ops.ones_like(self.inputs[..., :1])
+        inputs = ops.concatenate([self.inputs, ones], axis=-1)
+        return type(self)(inputs, self.backward)
 
     def times(self, other: Outer, outputs: str, room: int) -> np.ndarray:
         """The share of the kernel, float64, summed over outputs for "trace".
@@ -168,6 +177,17 @@ def joined(parts: list) -> Any:
     )
 
 
+def _some(tensor, axis, start, length):
+    """A range of an axis; where it starts is not compiled in."""
+    if length == tensor.shape[axis]:
+        return tensor
+    starts = [0] * len(tensor.shape)
+    starts[axis] = start
+    shape = list(tensor.shape)
+    shape[axis] = length
+    return ops.slice(tensor, starts, shape)
+
+
 def _rows(inputs, backward):
     """Gradients as a whole, shape `(C, N, P)`."""
     rows = ops.einsum("ntgf,cntgo->cngfo", inputs, backward)
@@ -186,6 +206,8 @@ def _of_rows(outputs):
     def product(rows, others, weights=None):
         if weights is not None:
             rows = rows * weights
+        if outputs == "trace":  # Faster than in one product.
+            return ops.sum(ops.einsum("cnp,ckp->cnk", rows, others), axis=0)
         return ops.einsum(f"cnp,{second}kp->{axes}", rows, others)
 
     return current().compiled(product)

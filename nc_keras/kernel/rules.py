@@ -108,12 +108,10 @@ class Linear(Rule):
     def parts(self, found, backward):
         (inputs,) = found
         outer = _outer(self.layer, inputs, backward)
-        parts = []
-        if self.is_trained(getattr(self.layer, "kernel", None)):
-            parts.append(outer.compact())
-        if self.is_trained(self.layer.bias):
-            parts.append(_bias(outer.backward))
-        return parts
+        has_bias = self.is_trained(self.layer.bias)
+        if not self.is_trained(getattr(self.layer, "kernel", None)):
+            return [_bias(outer.backward)] if has_bias else []
+        return [(outer.with_bias() if has_bias else outer).compact()]
 
 
 class NormalizedDense(Rule):
