@@ -202,6 +202,21 @@ def grid(kept: Kept) -> str:
     return table([{n: row[n] for n in names} for row in _of(kept, "grid")])
 
 
+def observations(kept: Kept) -> str:
+    """What a paper saw, and whether it is seen here."""
+    return table(_of(kept, "observations"))
+
+
+def measurements(kept: Kept) -> str:
+    """A row for each moment of a training."""
+    return table(_of(kept, "table"))
+
+
+def kernels(kept: Kept) -> str:
+    """The kernels along each training, in columns."""
+    return table(_of(kept, "table"), across=True)
+
+
 def claims(kept: Kept) -> str:
     """In how many pairs of neighbours the rank fell."""
     return table(_of(kept, "claims"))

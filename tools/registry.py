@@ -145,6 +145,19 @@ RESULTS = {
             "figure.png",
         ),
         Result("bounds", "recipes.studies.bounds", ("bounds",), "figure.png"),
+        Result("spectrum", "recipes.studies.spectrum", (), "figure.png"),
+        Result(
+            "kernel_collapse",
+            "recipes.studies.kernel_collapse",
+            _MLP,
+            "figure.png",
+        ),
+        Result(
+            "kernel_collapse_fashion_mnist",
+            "recipes.studies.kernel_collapse --dataset fashion_mnist "
+            "--per-class 500 --widths 256 256",
+            _MLP,
+        ),
         Result(
             "bench_forward",
             "tools.bench_measure forward --networks conv_net mlp "

@@ -96,7 +96,7 @@ def run(study: KernelCollapse) -> None:
         print(f"• {sentence}")
     studies.finish(
         study,
-        {"table": rows, "claims": claims, "curves": curves},
+        {"table": rows, "verdict": claims, "curves": curves},
         functools.partial(_draw, curves, dataset.num_classes),
         (11.0, 3.4),
     )

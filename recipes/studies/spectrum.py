@@ -79,17 +79,15 @@ def run(study: Spectrum) -> None:
     model = _trained(study, x, y)
     rows = read_json_lines(study.folder / "spectrum.jsonl")
     ks = [int(k) for k in rows[0]["labels"]]
-    studies.print_table(
-        f"{len(x)} points, {study.steps:,} steps",
-        [_table_row(row, ks) for row in rows],
-    )
+    table = [_table_row(row, ks) for row in rows]
+    studies.print_table(f"{len(x)} points, {study.steps:,} steps", table)
     claims = observations(rows, study.steps)
     studies.print_table("What the paper saw", claims)
     kernel = gram(model, x, batch_size=len(x)).values
     vectors = np.linalg.eigh(kernel)[1]
     studies.finish(
         study,
-        {"observations": claims, "rows": rows},
+        {"observations": claims, "table": table, "curves": rows},
         functools.partial(_draw, rows, ks, x, vectors[:, ::-1]),
         (15.0, 10.0),
     )
@@ -362,7 +360,7 @@ def observations(rows: list[dict], steps: int) -> list[dict]:
         ),
     ]
     return [
-        {"seen in the paper": what, "here": here, "": _agreed(is_seen)}
+        {"seen in the paper": what, "here": here, "verdict": _agreed(is_seen)}
         for what, here, is_seen in found
     ]
 
