@@ -94,13 +94,16 @@ class InfiniteNetwork:
         of = getattr(self, kernel)
         gram = of(x)
         gram = gram + ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
-        try:
-            coefficients = np.linalg.solve(gram, np.asarray(y, dtype="float64"))
-        except np.linalg.LinAlgError as error:
+        values = np.linalg.eigvalsh(gram)
+        # Below, the smallest eigenvalue is rounding, and so is what it adds.
+        if not values[0] > len(gram) * np.finfo(float).eps * values[-1]:
             raise ValueError(
                 "The kernel of these examples is singular, as two that are "
-                f"equal make it. Choose a `ridge`. Received: {ridge=}."
-            ) from error
+                f"equal make it. Choose a `ridge`. Received: {ridge=}, and a "
+                f"kernel with eigenvalues from {values[0]:.3g} to "
+                f"{values[-1]:.3g}."
+            )
+        coefficients = np.linalg.solve(gram, np.asarray(y, dtype="float64"))
         return of(x_test, x) @ coefficients
 
     def _kernels(self, x, others):

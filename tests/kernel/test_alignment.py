@@ -172,7 +172,7 @@ def test_an_infinite_network_predicts(rng):
     np.testing.assert_allclose(other, y[:2], atol=1e-8)
     twice = np.concatenate([x, x[:1]])
     with pytest.raises(ValueError, match="singular|ridge"):
-        network.predict(twice * 0, np.zeros(10), x)
+        network.predict(twice, np.zeros(len(twice)), x)
     for bad in ({"depth": -1}, {"depth": 1, "sigma_w": 0}):
         with pytest.raises(ValueError, match="must not be negative"):
             infinite(**bad)

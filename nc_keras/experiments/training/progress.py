@@ -20,7 +20,7 @@ class EpochProgress(keras.callbacks.Callback):
 
     def __init__(self, description: str):
         super().__init__()
-        self._nc1 = float("nan")
+        self._nc1 = None
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -39,12 +39,18 @@ class EpochProgress(keras.callbacks.Callback):
         self._progress.stop()
 
     def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
         if is_measured(logs, "nc1"):
             self._nc1 = logs["nc1"]
+        # A regression has no error, and may have no collapse.
+        state = [f"loss {logs['loss']:.4f}"] if "loss" in logs else []
+        if "accuracy" in logs:
+            state.append(f"error {1 - logs['accuracy']:.2%}")
+        if self._nc1 is not None:
+            state.append(f"NC1 {self._nc1:.3g}")
         self._progress.update(
             self._task,
             completed=epoch + 1,
             total=self.params["epochs"],
-            state=f"loss {logs['loss']:.4f}  error {1 - logs['accuracy']:.2%}"
-            f"  NC1 {self._nc1:.3g}",
+            state="  ".join(state),
         )

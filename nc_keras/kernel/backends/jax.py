@@ -7,7 +7,6 @@ import jax
 
 
 def compiled(function: Callable) -> Callable:
-    """Compiles a function of tensors, with products of full precision."""
     fast = jax.jit(function)
 
     def call(*args):
@@ -21,39 +20,23 @@ def compiled(function: Callable) -> Callable:
 def pulled_back(
     function: Callable, tensors: list, cotangents: Any
 ) -> tuple[Any, list, Any]:
-    """Gradients of several sums of the outputs, in one pass.
-
-    Returns:
-        The outputs; for each tensor the gradients, a first axis for the
-        cotangents; and what the function returns beside its outputs.
-    """
     outputs, pull, beside = jax.vjp(function, tensors, has_aux=True)
     (gradients,) = jax.vmap(pull)(cotangents)
     return outputs, gradients, beside
 
 
 def gradients(function: Callable, tensors: list, cotangent: Any) -> list:
-    """The gradients of one sum of the outputs."""
     _, pull, _ = jax.vjp(function, tensors, has_aux=True)
     (found,) = pull(cotangent)
     return found
 
 
 def pushed_forward(function: Callable, tensors: list, tangents: list) -> Any:
-    """How the outputs change as the tensors do, to first order."""
     _, change, _ = jax.jvp(function, (tensors,), (tangents,), has_aux=True)
     return change
 
 
 def jacobians(function: Callable, tensors: list, x: Any) -> list:
-    """For each tensor the Jacobian of each example, `(B, C, ...)`.
-
-    Args:
-        function: Function of tensors and inputs.
-        tensors: List of tensors.
-        x: The inputs, examples at the first axis.
-    """
-
     def of_one(example):
         rows = jax.tree.map(lambda array: array[None], example)
         return jax.jacrev(lambda at: function(at, rows)[0][0])(tensors)

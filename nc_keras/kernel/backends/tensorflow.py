@@ -10,7 +10,6 @@ _ZERO = tf.UnconnectedGradients.ZERO
 
 
 def compiled(function: Callable) -> Callable:
-    """Compiles a function of tensors, with products of full precision."""
     fast = tf.function(function)
 
     def call(*args):
@@ -35,12 +34,6 @@ def _full_precision():
 def pulled_back(
     function: Callable, tensors: list, cotangents: Any
 ) -> tuple[Any, list, Any]:
-    """Gradients of several sums of the outputs, in one pass.
-
-    Returns:
-        The outputs; for each tensor the gradients, a first axis for the
-        cotangents; and what the function returns beside its outputs.
-    """
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(tensors)
         outputs, beside = function(tensors)
@@ -52,7 +45,6 @@ def pulled_back(
 
 
 def gradients(function: Callable, tensors: list, cotangent: Any) -> list:
-    """The gradients of one sum of the outputs."""
     with tf.GradientTape() as tape:
         tape.watch(tensors)
         outputs, _ = function(tensors)
@@ -60,21 +52,12 @@ def gradients(function: Callable, tensors: list, cotangent: Any) -> list:
 
 
 def pushed_forward(function: Callable, tensors: list, tangents: list) -> Any:
-    """How the outputs change as the tensors do, to first order."""
     with tf.autodiff.ForwardAccumulator(tensors, tangents) as accumulator:
         outputs, _ = function(tensors)
     return accumulator.jvp(outputs, unconnected_gradients=_ZERO)
 
 
 def jacobians(function: Callable, tensors: list, x: Any) -> list:
-    """For each tensor the Jacobian of each example, `(B, C, ...)`.
-
-    Args:
-        function: Function of tensors and inputs.
-        tensors: List of tensors.
-        x: The inputs, examples at the first axis.
-    """
-
     def of_one(example, all_at_once=True):
         rows = tf.nest.map_structure(lambda array: array[None], example)
         with tf.GradientTape(persistent=True) as tape:

@@ -8,7 +8,7 @@ import torch
 
 
 def compiled(function: Callable) -> Callable:
-    """Returns the function: torch compiles nothing here."""
+    # torch compiles nothing here.
 
     def call(*args):
         return _detached(function(*args))
@@ -19,12 +19,6 @@ def compiled(function: Callable) -> Callable:
 def pulled_back(
     function: Callable, tensors: list, cotangents: Any
 ) -> tuple[Any, list, Any]:
-    """Gradients of several sums of the outputs, in one pass.
-
-    Returns:
-        The outputs; for each tensor the gradients, a first axis for the
-        cotangents; and what the function returns beside its outputs.
-    """
     tensors = _followed(tensors)
     outputs, beside = function(tensors)
     found = torch.autograd.grad(
@@ -39,7 +33,6 @@ def pulled_back(
 
 
 def gradients(function: Callable, tensors: list, cotangent: Any) -> list:
-    """The gradients of one sum of the outputs."""
     tensors = _followed(tensors)
     outputs, _ = function(tensors)
     found = torch.autograd.grad(
@@ -53,7 +46,6 @@ def gradients(function: Callable, tensors: list, cotangent: Any) -> list:
 
 
 def pushed_forward(function: Callable, tensors: list, tangents: list) -> Any:
-    """How the outputs change as the tensors do, to first order."""
     # Twice backward, for not every operation of torch goes forward.
     tensors = _followed(tensors)
     outputs, _ = function(tensors)
@@ -71,14 +63,6 @@ def pushed_forward(function: Callable, tensors: list, tangents: list) -> Any:
 
 
 def jacobians(function: Callable, tensors: list, x: Any) -> list:
-    """For each tensor the Jacobian of each example, `(B, C, ...)`.
-
-    Args:
-        function: Function of tensors and inputs.
-        tensors: List of tensors.
-        x: The inputs, examples at the first axis.
-    """
-
     # Not by `vmap` over the examples, which has no convolutions.
     count = len(keras.tree.flatten(x)[0])
     found = []

@@ -95,12 +95,12 @@ def rows_of_the_paper():
 def test_observations_agree_and_can_fail():
     rows = rows_of_the_paper()
     found = spectrum.observations(rows, 9000)
-    assert [row[""] for row in found] == ["agreed"] * 7
+    assert [row["verdict"] for row in found] == ["agreed"] * 7
     rows[3] |= {"residual": {"20": 0.3}, "edge": 2.0}
     rows[-1] |= {"lambda_max": 1000}
     rows[2] |= {"step_cosine": 0.2}
     found = spectrum.observations(rows, 9000)
-    wrong = [number for number, row in enumerate(found) if row[""] != "agreed"]
+    wrong = [number for number, row in enumerate(found) if row["verdict"] != "agreed"]
     assert wrong == [2, 3, 5, 6]
 
 
