@@ -136,6 +136,78 @@ def test_a_fixed_head_is_exported_to_onnx(data, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="JAX is not exported"
+)
+def test_a_fixed_head_is_exported_to_litert(data, tmp_path):
+    runtime = pytest.importorskip("ai_edge_litert.interpreter")
+    model = network("etf")
+    x = data[0][:1]
+    expected = model.predict(x, verbose=0)
+    path = str(tmp_path / "model.tflite")
+    model.export(path, format="litert", verbose=False)
+    interpreter = runtime.Interpreter(path)
+    interpreter.allocate_tensors()
+    (source,), (made,) = (
+        interpreter.get_input_details(),
+        interpreter.get_output_details(),
+    )
+    interpreter.set_tensor(source["index"], x)
+    interpreter.invoke()
+    found = interpreter.get_tensor(made["index"])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_task_of_keras_hub_prepares_its_samples():
+    hub = pytest.importorskip("keras_hub").models
+    words = "good bad film play was not very".split()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = hub.BertTokenizer([*special, *words])
+    backbone = hub.BertBackbone(
+        vocabulary_size=tokenizer.vocabulary_size(),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=16,
+        max_sequence_length=8,
+    )
+    task = hub.BertTextClassifier(
+        backbone,
+        num_classes=2,
+        preprocessor=hub.BertTextClassifierPreprocessor(tokenizer, 8),
+    )
+    texts = np.array(
+        ["good film", "very good play", "bad film", "play was not good"]
+    )
+    y = np.array([1, 1, 0, 0])
+    prepared, _ = task.preprocessor(texts, y)
+    task.preprocessor, preprocessor = None, task.preprocessor
+    expected = nc_keras.measure(task, prepared, y)["nc1"]
+    task.preprocessor = preprocessor
+    found = nc_keras.measure(task, texts, y)["nc1"]
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_sees_the_values_by_itself(data, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri(f"file:{tmp_path}")
+    mlflow.set_experiment("autolog")
+    mlflow.keras.autolog(log_models=False)
+    callbacks = [nc_keras.callbacks.NeuralCollapse(*data)]
+    try:
+        with mlflow.start_run() as run:
+            model = network()
+            history = model.fit(*data, callbacks=callbacks, verbose=0).history
+    finally:
+        mlflow.keras.autolog(disable=True)
+    logged = mlflow.get_run(run.info.run_id).data.metrics
+    assert logged["nc1"] == pytest.approx(history["nc1"][-1])
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_mlflow_logs_the_values(data, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")

@@ -309,17 +309,8 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
     for function in (
         *(made, comparison, findings, terminal_phase, sweep),
         *(digits_sentence, turned_sentence),
-        *(
-            parity,
-            verdict,
-            moments,
-            cases,
-            arms,
-            runs,
-            grid,
-            claims,
-            bounds,
-        ),
+        *(parity, verdict, moments, cases, arms, runs, grid, claims, bounds),
+        *(observations, measurements, kernels),
         *(forward, classes, growth, speed),
     )
 }

@@ -43,6 +43,8 @@ def test_claims_can_fail():
     last = {"nc1": 0.1, "nc_accuracy": 1.0, "kernel_block_r2": 0.5}
     agreed = kernel_collapse._claim("ce, linear", [first, last])
     assert agreed.endswith(": agreed.")
+    short = kernel_collapse._claim("ce", [first, last | {"nc_accuracy": 0.99}])
+    assert short.endswith(": agreed, at 99.0% of training accuracy.")
     for change in ({"nc1": 2.0}, {"kernel_block_r2": 0.1}):
         failed = kernel_collapse._claim("ce", [first, last | change])
         assert failed.endswith(": not agreed.")

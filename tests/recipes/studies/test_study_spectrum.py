@@ -100,7 +100,9 @@ def test_observations_agree_and_can_fail():
     rows[-1] |= {"lambda_max": 1000}
     rows[2] |= {"step_cosine": 0.2}
     found = spectrum.observations(rows, 9000)
-    wrong = [number for number, row in enumerate(found) if row["verdict"] != "agreed"]
+    wrong = [
+        number for number, row in enumerate(found) if row["verdict"] != "agreed"
+    ]
     assert wrong == [2, 3, 5, 6]
 
 
