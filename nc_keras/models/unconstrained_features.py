@@ -1,9 +1,12 @@
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 
 
 def UnconstrainedFeatures(
     num_classes: int,
-    examples: int,
+    examples: int | Sequence[int],
     dim: int,
     weight_decay: float,
     feature_decay: float,
@@ -13,14 +16,14 @@ def UnconstrainedFeatures(
     """A head on features that are free parameters, one for each example.
 
     The model of which neural collapse is proved. It takes the index of an
-    example, `0 .. num_classes * examples - 1`, looks its feature up, and
-    applies a linear head. All parameters have a penalty `(decay / 2) ||.||^2`
-    in the loss; train it on all indices at once, without weight decay in the
-    optimizer.
+    example, `0 .. N - 1`, looks its feature up, and applies a linear head.
+    All parameters have a penalty `(decay / 2) ||.||^2` in the loss; train it
+    on all indices at once, without weight decay in the optimizer.
 
     Args:
         num_classes: Integer, `K`.
-        examples: Integer, `n`, the examples of each class.
+        examples: Integer, `n`, the examples of each class; or one for each
+            class.
         dim: Integer, `d`, the dimension of the features.
         weight_decay: Float, `lw`, of the head's kernel.
         feature_decay: Float, `lh`, of the features.
@@ -31,6 +34,9 @@ def UnconstrainedFeatures(
     Returns:
         A `keras.Sequential`, from integers of shape `(batch_size,)` to
         outputs of shape `(batch_size, K)`.
+
+    Raises:
+        ValueError: If there is not one number of examples for each class.
 
     Example:
 
@@ -43,6 +49,13 @@ def UnconstrainedFeatures(
     - [Zhu et al., 2021](https://arxiv.org/abs/2105.02375);
       `nc_keras.theory.unconstrained_features` has the minimisers.
     """
+    counts = np.asarray(examples)
+    if counts.ndim and counts.shape != (num_classes,):
+        raise ValueError(
+            "`examples` must be one number, or one for each class. Received: "
+            f"num_classes={num_classes}, examples={examples}."
+        )
+    total = int(np.sum(np.broadcast_to(counts, num_classes)))
     scale = dim**-0.5
 
     def half(decay):
@@ -55,7 +68,7 @@ def UnconstrainedFeatures(
         [
             keras.Input((), dtype="int32"),
             keras.layers.Embedding(
-                num_classes * examples,
+                total,
                 dim,
                 embeddings_initializer=normal(),
                 embeddings_regularizer=half(feature_decay),

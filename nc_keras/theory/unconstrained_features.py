@@ -9,16 +9,23 @@ head is linear:
 With `r = sqrt(n lw lh)` every minimiser of what follows is given by the
 eigenvalues of `W W'`: one along the vector of ones, and one, `K - 1` times,
 across it. Features follow from the head, `h = sqrt(lw / (n lh)) w_y`.
+
+`examples` may be the number of each class instead, where the result is an
+`ImbalancedMinimizer`, see `nc_keras.theory.imbalanced_features`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from nc_keras.arguments import checked
+from nc_keras.theory import imbalanced_features
+from nc_keras.theory.class_groups import ClassGroups
+from nc_keras.theory.imbalanced import ImbalancedMinimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,18 +66,18 @@ class Minimizer:
 
 @checked(
     num_classes="integer",
-    examples="number",
     weight_decay="number",
     feature_decay="number",
     label_smoothing="number",
 )
 def cross_entropy(
     num_classes: int,
-    examples: int,
+    examples: int | Sequence[int],
     weight_decay: float,
     feature_decay: float,
     label_smoothing: float = 0.0,
-) -> Minimizer:
+    relu: bool = False,
+) -> Minimizer | ImbalancedMinimizer:
     """The minimiser under cross-entropy, with or without label smoothing.
 
     `z = log(1 / (r + a/K) - (K - 1))` for label smoothing `a`, or zero where
@@ -79,13 +86,17 @@ def cross_entropy(
 
     Args:
         num_classes: Integer, `K`.
-        examples: Integer, `n`, the examples of each class.
+        examples: Integer, `n`, the examples of each class; or one for each
+            class, for a head without bias.
         weight_decay: Float, `lw`.
         feature_decay: Float, `lh`.
         label_smoothing: Float in [0, 1), `a`.
+        relu: Boolean, whether features may not be negative. Only without
+            label smoothing.
 
     Returns:
-        The `Minimizer`.
+        The `Minimizer`; with one number per class, or `relu`, an
+        `ImbalancedMinimizer`.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -103,12 +114,21 @@ def cross_entropy(
     - [Zhou et al., 2022](https://arxiv.org/abs/2210.02192), for label
       smoothing.
     """
-    model = _Decays(num_classes, examples, weight_decay, feature_decay)
-    if not 0 <= label_smoothing < 1:
+    if not 0 <= label_smoothing < 1 or (relu and label_smoothing):
         raise ValueError(
-            "`label_smoothing` must be in [0, 1). "
-            f"Received: label_smoothing={label_smoothing}."
+            "`label_smoothing` must be in [0, 1), and 0 with `relu`. "
+            f"Received: label_smoothing={label_smoothing}, relu={relu}."
         )
+    if relu or not _is_one(examples):
+        groups = _groups(num_classes, examples, weight_decay, feature_decay)
+        if relu:
+            return imbalanced_features.rectified_cross_entropy(
+                groups, weight_decay, feature_decay
+            )
+        return imbalanced_features.cross_entropy(
+            groups, weight_decay, feature_decay, label_smoothing
+        )
+    model = _Decays(num_classes, examples, weight_decay, feature_decay)
     share = label_smoothing / num_classes
     inverse = 1 / (model.rate + share)
     margin = 0.0
@@ -197,7 +217,6 @@ def focal(
 
 @checked(
     num_classes="integer",
-    examples="number",
     weight_decay="number",
     feature_decay="number",
     bias_decay="number",
@@ -205,13 +224,13 @@ def focal(
 )
 def mean_squared_error(
     num_classes: int,
-    examples: int,
+    examples: int | Sequence[int],
     weight_decay: float,
     feature_decay: float,
     bias_decay: float | None = 0.0,
     target: float = 1.0,
     class_reduction: str = "half",
-) -> Minimizer:
+) -> Minimizer | ImbalancedMinimizer:
     """The minimiser under the squared error of one-hot targets.
 
     `W W' / sqrt(n lh / lw)` has the eigenvalue `(M - K r)_+` across the
@@ -254,15 +273,26 @@ def mean_squared_error(
             f"Received: class_reduction={class_reduction!r}."
         )
     factor = factors[class_reduction]
+    if not target > 0:
+        raise ValueError(
+            f"`target` must be positive. Received: target={target}."
+        )
+    if not _is_one(examples):
+        if bias_decay is not None:
+            raise ValueError(
+                "With a number of examples for each class there is a closed "
+                "form without a bias alone: pass `bias_decay=None`. "
+                f"Received: bias_decay={bias_decay}."
+            )
+        return imbalanced_features.mean_squared_error(
+            _groups(num_classes, examples, weight_decay, feature_decay),
+            *(weight_decay, feature_decay, target, factor),
+        )
     model = _Decays(num_classes, examples, weight_decay, feature_decay)
     if bias_decay is not None and not bias_decay >= 0:
         raise ValueError(
             "`bias_decay` must not be negative, or be `None` for no bias. "
             f"Received: bias_decay={bias_decay}."
-        )
-    if not target > 0:
-        raise ValueError(
-            f"`target` must be positive. Received: target={target}."
         )
     price = num_classes * model.rate / factor
     across = max(target - price, 0.0)
@@ -278,6 +308,33 @@ def mean_squared_error(
     return model.minimizer(across, along, bias, loss)
 
 
+def _is_one(examples):
+    return np.ndim(examples) == 0
+
+
+def _groups(num_classes, examples, weight_decay, feature_decay):
+    """The classes, once all numbers are known to be right."""
+    if _is_one(examples):
+        examples = [examples] * num_classes
+    if len(examples) != num_classes:
+        raise ValueError(
+            "`examples` must be one number, or one for each class. Received: "
+            f"num_classes={num_classes}, examples={examples}."
+        )
+    groups = ClassGroups(examples)
+    _require_decays(weight_decay, feature_decay)
+    return groups
+
+
+def _require_decays(weight_decay, feature_decay):
+    if not (weight_decay > 0 and feature_decay > 0):
+        raise ValueError(
+            "Without decay of head and features there is no minimiser. "
+            f"Received: weight_decay={weight_decay}, "
+            f"feature_decay={feature_decay}."
+        )
+
+
 class _Decays:
     """What the decays of head and features make of the outputs."""
 
@@ -287,12 +344,7 @@ class _Decays:
                 "At least two classes and one example of each are needed. "
                 f"Received: num_classes={num_classes}, examples={examples}."
             )
-        if not (weight_decay > 0 and feature_decay > 0):
-            raise ValueError(
-                "Without decay of head and features there is no minimiser. "
-                f"Received: weight_decay={weight_decay}, "
-                f"feature_decay={feature_decay}."
-            )
+        _require_decays(weight_decay, feature_decay)
         self.num_classes = num_classes
         self.rate = math.sqrt(examples * weight_decay * feature_decay)
         self._scale = math.sqrt(examples * feature_decay / weight_decay)
