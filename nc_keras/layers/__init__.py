@@ -2,6 +2,7 @@ from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.etf_classifier import ETFClassifier
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.standardization import Standardization
+from nc_keras.layers.unit_normalization import UnitNormalization
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 from nc_keras.layers.weight_normalization import WeightNormalization
 
@@ -10,6 +11,7 @@ __all__ = [
     "ETFClassifier",
     "Rho",
     "Standardization",
+    "UnitNormalization",
     "WeightNormDense",
     "WeightNormalization",
 ]

@@ -1,5 +1,21 @@
 from nc_keras.losses.ce import CE
+from nc_keras.losses.class_weights import class_balanced_weights
+from nc_keras.losses.dot_regression import DotRegression
+from nc_keras.losses.focal import Focal
+from nc_keras.losses.ldam import LDAM
 from nc_keras.losses.mse import MSE
 from nc_keras.losses.rescaled_square import RescaledSquare
+from nc_keras.losses.vs import VS
+from nc_keras.losses.vs import LogitAdjusted
 
-__all__ = ["CE", "MSE", "RescaledSquare"]
+__all__ = [
+    "CE",
+    "LDAM",
+    "MSE",
+    "VS",
+    "DotRegression",
+    "Focal",
+    "LogitAdjusted",
+    "RescaledSquare",
+    "class_balanced_weights",
+]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nc_keras.arguments import real_array
+from nc_keras.class_counts import checked_counts
 
 # Changes of the solution, relative to its size, at which a program ends.
 _DONE, _MOST = 1e-14, 200_000
@@ -224,27 +224,3 @@ class ClassGroups:
         others = matrix.among / (root[:, None] * root)
         others = others - np.diag(matrix.across / self.members)
         return np.diag(others) + matrix.across, others
-
-
-def checked_counts(counts: Any) -> np.ndarray:
-    """Returns the examples per class as an array of integers.
-
-    Raises:
-        ValueError: If they are not two positive integers or more.
-    """
-    array = real_array(counts, "`counts`")
-    if array.ndim != 1 or len(array) < 2:
-        raise ValueError(
-            "`counts` must have one number per class, of two classes or more. "
-            f"Received: counts of shape {array.shape}."
-        )
-    if not (np.isfinite(array).all() and (array > 0).all()):
-        raise ValueError(
-            "Each class needs an example: `counts` must be positive. "
-            f"Received: counts={counts}."
-        )
-    if (array != np.round(array)).any():
-        raise ValueError(
-            f"`counts` must be integers. Received: counts={counts}."
-        )
-    return array.astype(int)

@@ -33,8 +33,8 @@ class ImbalancedMinimizer:
 
     >>> best = nc_keras.theory.layer_peeled([120] * 5 + [10] * 5, 1.0, 5.0)
     >>> print(best.weight_cosines.round(2))
-    [[-0.17 -0.15]
-     [-0.15  0.94]]
+    [[-0.17 -0.25]
+     [-0.25  0.94]]
     """
 
     counts: np.ndarray

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nc_keras.theory.class_groups import checked_counts
+from nc_keras.class_counts import checked_counts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
