@@ -36,22 +36,23 @@ for bias_decay, reduction in ((None, "sum"), (0.0, "mean"), (0.5, "sum")):
     )
 
 
-def trained(loss, bias_decay, steps=2000):
+def trained(loss, bias_decay, examples=N, steps=2000):
     keras.utils.set_random_seed(0)
     model = nc_keras.models.UnconstrainedFeatures(
-        K, N, DIM, *DECAYS, bias_decay=bias_decay
+        K, examples, DIM, *DECAYS, bias_decay=bias_decay
     )
     model.compile(
         nc_keras.optimizers.SGD(0.3, momentum=0.95),
         loss=loss,
         steps_per_execution=200,
     )
-    x, y = np.arange(K * N), np.repeat(np.arange(K), N)
+    y = np.repeat(np.arange(K), examples)
+    x = np.arange(len(y))
     # One epoch of many full batches spares what an epoch costs.
     model.fit(
         np.tile(x, steps),
         np.tile(y, steps),
-        batch_size=K * N,
+        batch_size=len(y),
         shuffle=False,
         verbose=0,
     )
@@ -85,6 +86,31 @@ def test_a_trained_model_reaches_the_closed_form(name):
     cosines = (kernel.T @ kernel) / np.outer(norms, norms)
     off = cosines[~np.eye(K, dtype=bool)]
     assert np.allclose(off, -1 / (K - 1), atol=1e-4) == best.is_simplex
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="only TensorFlow makes many steps at once",
+)
+def test_a_model_of_unequal_classes_reaches_its_minimiser():
+    counts = [6, 3, 3, 1]
+    model, x, y = trained(nc_keras.losses.CE(), None, counts)
+    features, kernel = (np.float64(w) for w in model.get_weights())
+    best = theory.cross_entropy(K, counts, *DECAYS)
+    value = model.evaluate(x, y, batch_size=len(y), verbose=0)
+    assert value == pytest.approx(best.loss, rel=1e-5)
+    tolerance = {"rtol": 0, "atol": 1e-3 * best.weight_gram.max()}
+    np.testing.assert_allclose(kernel.T @ kernel, best.weight_gram, **tolerance)
+    expected = best.feature_gram[np.ix_(y, y)]
+    tolerance = {"rtol": 0, "atol": 1e-3 * expected.max()}
+    np.testing.assert_allclose(features @ features.T, expected, **tolerance)
+
+
+@pytest.mark.parametrize("examples", [[3, 3, 3], [], [[3, 3, 3, 3]]])
+def test_a_model_needs_a_number_for_each_class(examples):
+    with pytest.raises(ValueError, match="one for each class"):
+        nc_keras.models.UnconstrainedFeatures(K, examples, DIM, *DECAYS)
 
 
 def test_the_trivial_solution_wins_under_strong_decay():
