@@ -159,6 +159,9 @@ RESULTS = {
             _MLP,
         ),
         Result(
+            "layer_peeled", "recipes.studies.layer_peeled", (), "figure.png"
+        ),
+        Result(
             "bench_forward",
             "tools.bench_measure forward --networks conv_net mlp "
             "--images 10000",
