@@ -129,7 +129,9 @@ def _row(study, many, threshold):
         "frequent classes": many,
         **cosines,
         "coincide from R": threshold.coincide,
-        "zero from R": threshold.vanish,
+        "zero from R": (
+            threshold.vanish if math.isfinite(threshold.vanish) else "never"
+        ),
     }
 
 
