@@ -330,6 +330,11 @@ def test_a_fraction_scales_the_schedule(tmp_path):
         ("digits", ["--per-class", 100000], "Received: per_class=100000"),
         (
             "digits",
+            ["--imbalance", "step", "--ratio", 5000],
+            "leaves the smallest class none",
+        ),
+        (
+            "digits",
             ["--output", "README.md/x"],
             "Cannot write to the directory",
         ),

@@ -37,6 +37,7 @@ from nc_keras.experiments.datasets.sources import Source
 from nc_keras.experiments.datasets.sources import unknown
 from nc_keras.experiments.datasets.streams import ImageStream
 from nc_keras.experiments.datasets.subsets import balance
+from nc_keras.experiments.datasets.subsets import imbalance
 from nc_keras.experiments.datasets.subsets import take
 from nc_keras.experiments.datasets.subsets import take_test
 
@@ -56,6 +57,7 @@ __all__ = [
     "digits",
     "find_archives",
     "image_folder",
+    "imbalance",
     "is_prepared",
     "load",
     "npz_path",

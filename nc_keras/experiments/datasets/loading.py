@@ -18,6 +18,7 @@ from nc_keras.experiments.datasets.source_batches import SourceStream
 from nc_keras.experiments.datasets.sources import SOURCES
 from nc_keras.experiments.datasets.sources import unknown
 from nc_keras.experiments.datasets.streams import ImageStream
+from nc_keras.experiments.datasets.subsets import imbalance
 from nc_keras.experiments.datasets.subsets import part_of
 from nc_keras.experiments.options.settings import Settings
 
@@ -140,7 +141,7 @@ def _archives(name: str) -> str:
 
 
 def prepare(settings: Settings) -> Dataset | ImageStream | SourceStream:
-    """Loads the data set, or a balanced part of it.
+    """Loads the data set, or a part of it.
 
     Raises:
         ValueError: If a batch is larger than what is left.
@@ -151,13 +152,17 @@ def prepare(settings: Settings) -> Dataset | ImageStream | SourceStream:
     else:
         dataset = own_dataset(settings.dataset, data)
     if isinstance(dataset, SourceStream):
-        if settings.per_class or settings.test_images:
+        if settings.per_class or settings.test_images or settings.imbalance:
             raise ValueError(
                 f"All batches of {dataset.name!r} are read, which come from a "
-                "source. Leave --per-class and --test-images out."
+                "source. Leave --per-class, --imbalance and --test-images out."
             )
         return dataset
     dataset = part_of(dataset, settings.per_class, settings.test_images)
+    if settings.imbalance and settings.ratio:
+        dataset = imbalance(
+            *(dataset, settings.imbalance, settings.ratio, settings.minority)
+        )
     if settings.batch_size > dataset.num_train:
         raise ValueError(
             f"There are {dataset.num_train:,} training images. Choose a "

@@ -1,8 +1,9 @@
-"""Subsets with the same number of training images in every class."""
+"""Subsets with a chosen number of training images in every class."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from nc_keras.experiments.datasets.arrays import Dataset
 from nc_keras.experiments.datasets.sources import BALANCED
 from nc_keras.experiments.datasets.streams import ImageStream
+from nc_keras.experiments.options.imbalance import Imbalance
+from nc_keras.experiments.options.imbalance import imbalanced_counts
 
 AnyDataset = TypeVar("AnyDataset", Dataset, ImageStream)
 
@@ -56,11 +59,53 @@ def take(dataset: AnyDataset, per_class: int, seed: int = 0) -> AnyDataset:
             f"{available.min()} images of class {available.argmin()} in "
             f"'{dataset.name}'. Received: per_class={per_class}."
         )
+    return _chosen(dataset, [per_class] * dataset.num_classes, seed)
+
+
+def imbalance(
+    dataset: AnyDataset,
+    kind: Imbalance,
+    ratio: float,
+    minority: int | None = None,
+    seed: int = 0,
+) -> AnyDataset:
+    """Makes the classes of the training images unequal, in their order.
+
+    The first class keeps as many images as the smallest class has, and the
+    last one `1 / ratio` of them. The test images are all kept. With one seed
+    the images of a larger ratio are part of those of a smaller one.
+
+    Args:
+        dataset: The dataset to take from.
+        kind: `"step"` or `"exponential"`, as in
+            `nc_keras.experiments.options.imbalance`.
+        ratio: Float, of the largest to the smallest class.
+        minority: Integer, the classes of the minority, for `"step"`.
+        seed: Chooses the images; the same seed gives the same images.
+
+    Raises:
+        ValueError: If a class is left without an image.
+    """
+    available = np.bincount(dataset.y_train, minlength=dataset.num_classes)
+    counts = imbalanced_counts(
+        dataset.num_classes, int(available.min()), ratio, kind, minority
+    )
+    return _chosen(dataset, counts, seed)
+
+
+def _chosen(
+    dataset: AnyDataset, counts: Sequence[int], seed: int
+) -> AnyDataset:
+    """Some training images of each class, at random, in their order."""
+    available = np.bincount(dataset.y_train, minlength=dataset.num_classes)
     rng = np.random.default_rng(seed)
     # Stable, so that each class keeps its images in order.
     by_class = np.argsort(dataset.y_train, kind="stable")
     classes = np.split(by_class, np.cumsum(available)[:-1])
-    chosen = [rng.permutation(images)[:per_class] for images in classes]
+    chosen = [
+        rng.permutation(images)[:count]
+        for images, count in zip(classes, counts, strict=True)
+    ]
     return dataset.select(np.sort(np.concatenate(chosen)))
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 
 from nc_keras.epochs import log_spaced_epochs
+from nc_keras.experiments.options.imbalance import Imbalance
 from nc_keras.experiments.options.own import REFERENCES
 from nc_keras.experiments.options.own import Own
 from nc_keras.experiments.options.own import by_tag
@@ -154,6 +155,18 @@ class Settings:
     per_class: int | None = None
     """Training images per class. Defaults to all."""
 
+    imbalance: Imbalance | None = None
+    """Unequal classes of training images: step or exponential. Defaults to
+    what the data set has."""
+
+    ratio: float | None = None
+    """With `--imbalance`: images of the largest class for one of the
+    smallest, such as 100."""
+
+    minority: int | None = None
+    """With `--imbalance step`: how many of the last classes are small.
+    Defaults to half of them."""
+
     test_images: int | None = None
     """Test images. Defaults to all."""
 
@@ -245,6 +258,14 @@ class Settings:
             raise ValueError(
                 "`fraction` scales a run down, so it is at most 1; `epochs` "
                 f"can be more. Received: fraction={self.fraction}."
+            )
+        if (self.imbalance is None) != (self.ratio is None) or (
+            self.minority is not None and self.imbalance != "step"
+        ):
+            raise ValueError(
+                "`imbalance` and `ratio` go together, and `minority` with "
+                f"imbalance='step'. Received: imbalance={self.imbalance!r}, "
+                f"ratio={self.ratio}, minority={self.minority}."
             )
         if self.deepfool < 0 or self.weight_decay < 0:
             raise ValueError(

@@ -45,6 +45,12 @@ def notices(record: Mapping[str, Any]) -> list[str]:
             f"Trained on {data['per_class']:,} images per class, not on all of "
             "them."
         )
+    if data.get("imbalance"):
+        sentences.append(
+            f"Classes are unequal ({data['imbalance']}): the largest has "
+            f"{data['ratio']:g} times the images of the smallest, in training "
+            "alone."
+        )
     if data.get("test_images") is not None:
         sentences.append(
             f"Tested on {data['test_images']:,} images, not on all of them."

@@ -72,8 +72,10 @@ def _check_facts(record):
     if data:
         for name in ("train", "test", "classes"):
             _number(f"data.{name}", data.get(name), needed=True)
+        is_unequal = data.get("imbalance") is not None
         for name in ("per_class", "test_images"):
             _number(f"data.{name}", data.get(name))
+        _number("data.ratio", data.get("ratio"), needed=is_unequal)
     note = data.get("note", "")
     _require(isinstance(note, str), "data.note", "text", note)
     _number("settings.threshold", threshold)

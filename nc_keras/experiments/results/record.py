@@ -161,6 +161,8 @@ def build_record(
             "classes": dataset.num_classes,
             "per_class": _fewer_than_the_papers(settings, protocol),
             "test_images": settings.test_images,
+            "imbalance": settings.imbalance,
+            "ratio": settings.ratio,
             **({"note": note} if note else {}),
         },
         "metrics": list(settings.metrics),

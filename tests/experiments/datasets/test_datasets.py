@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from nc_keras.experiments import datasets
 from nc_keras.experiments.datasets import originals
 from nc_keras.experiments.datasets import prepared
+from nc_keras.experiments.options.imbalance import imbalanced_counts
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = datasets.Source(
@@ -427,3 +429,54 @@ def test_take_test_images():
     for count in (0, 451):
         with pytest.raises(ValueError, match=f"450 .* count={count}"):
             datasets.take_test(digits, count)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist"])
+@pytest.mark.parametrize(
+    "kind, key", [("exponential", "exp"), ("step", "step")]
+)
+@pytest.mark.parametrize("share", ["0.1", "0.02", "0.01", "0.005"])
+def test_counts_are_those_of_the_published_loaders(name, kind, key, share):
+    path = Path(__file__).parents[2] / "data/imbalance.json"
+    expected = json.loads(path.read_text())["counts"][f"{name}_{key}_{share}"]
+    counts = expected["counts"]
+    found = imbalanced_counts(len(counts), counts[0], 1 / float(share), kind)
+    assert found == counts
+    assert sum(found) == expected["total"]
+
+
+@pytest.mark.parametrize("kind, minority", [("step", 3), ("exponential", None)])
+def test_classes_are_made_unequal(kind, minority):
+    data = datasets.load("digits")
+    few = datasets.imbalance(data, kind, 10.0, minority)
+    counts = np.bincount(few.y_train)
+    assert counts[0] == np.bincount(data.y_train).min() == 10 * counts[-1] + 1
+    if kind == "step":
+        assert (counts[:7] == counts[0]).all() and (counts[7:] == 13).all()
+    else:
+        assert (np.diff(counts) <= 0).all()
+    # The test images stay, and the choice is that of the data alone.
+    assert few.num_test == data.num_test
+    again = datasets.imbalance(data, kind, 10.0, minority)
+    assert again.digest == few.digest != data.digest
+    fewer = datasets.imbalance(data, kind, 20.0, minority)
+    rows = {image.tobytes() for image in few.x_train}
+    assert all(image.tobytes() in rows for image in fewer.x_train)
+
+
+@pytest.mark.parametrize(
+    "arguments, match",
+    [
+        (("cubic", 10.0), "must be one of"),
+        (("step", 0.5), "1 or more"),
+        (("step", np.inf), "and finite"),
+        (("step", np.nan), "1 or more"),
+        (("step", 10.0, 10), "leave one"),
+        (("step", 10.0, 0), "leave one"),
+        (("exponential", 10.0, 3), "is for"),
+        (("exponential", 1000.0), "leaves the smallest class none"),
+    ],
+)
+def test_classes_that_cannot_be_made_unequal(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        datasets.imbalance(datasets.load("digits"), *arguments)
