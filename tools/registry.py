@@ -162,6 +162,12 @@ RESULTS = {
             "layer_peeled", "recipes.studies.layer_peeled", (), "figure.png"
         ),
         Result(
+            "minority_collapse",
+            "recipes.studies.minority_collapse",
+            (),
+            "figure.png",
+        ),
+        Result(
             "bench_forward",
             "tools.bench_measure forward --networks conv_net mlp "
             "--images 10000",
