@@ -41,7 +41,7 @@ def class_balanced_weights(
 
     Reference:
 
-    - [Cui et al., 2019](https://arxiv.org/abs/1901.05555), equation (6).
+    - [Cui et al., 2019](https://arxiv.org/abs/1901.05555).
     - [Cao et al., 2019](https://arxiv.org/abs/1906.07413), deferred
       re-weighting.
     """

@@ -43,7 +43,7 @@ class DotRegression(OutputLoss):
 
     Reference:
 
-    - [Yang et al., 2022](https://arxiv.org/abs/2203.09081), equation (10);
+    - [Yang et al., 2022](https://arxiv.org/abs/2203.09081);
       `balanced` is what their code does by default.
     """
 

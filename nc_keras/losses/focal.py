@@ -35,7 +35,7 @@ class Focal(OutputLoss):
 
     Reference:
 
-    - [Lin et al., 2017](https://arxiv.org/abs/1708.02002), equation (4);
+    - [Lin et al., 2017](https://arxiv.org/abs/1708.02002);
       `nc_keras.theory.unconstrained_features.focal` has its minimiser.
     """
 

@@ -43,8 +43,8 @@ class LDAM(CE):
 
     Reference:
 
-    - [Cao et al., 2019](https://arxiv.org/abs/1906.07413), equation (13), and
-      their code for `scale`.
+    - [Cao et al., 2019](https://arxiv.org/abs/1906.07413), and their
+      code, where `max_margin` and `scale` have these defaults.
     """
 
     def __init__(

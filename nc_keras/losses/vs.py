@@ -51,7 +51,8 @@ class VS(CE):
 
     Reference:
 
-    - [Kini et al., 2021](https://arxiv.org/abs/2103.01550), equation (4).
+    - [Kini et al., 2021](https://arxiv.org/abs/2103.01550), and
+      their code, where `gamma` and `tau` have these defaults.
     - [Ye et al., 2020](https://arxiv.org/abs/2001.01385), CDT.
     """
 
@@ -123,7 +124,7 @@ class LogitAdjusted(VS):
 
     Reference:
 
-    - [Menon et al., 2021](https://arxiv.org/abs/2007.07314), equation (10).
+    - [Menon et al., 2021](https://arxiv.org/abs/2007.07314).
     - [Ren et al., 2020](https://arxiv.org/abs/2007.10740), the balanced
       softmax.
     """

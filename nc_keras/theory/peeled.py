@@ -47,8 +47,8 @@ def layer_peeled(
 
     Reference:
 
-    - [Fang, He, Long & Su, 2021](https://arxiv.org/abs/2101.12699), the
-      program (5), which they solve as a semidefinite one of `2K` rows.
+    - [Fang, He, Long & Su, 2021](https://arxiv.org/abs/2101.12699), whose
+      code solves it as a semidefinite program of `2K` rows.
     """
     groups = ClassGroups(counts)
     radius = _radius(groups.counts.size, e_w, e_h)

@@ -55,7 +55,7 @@ def seli(counts: Sequence[int]) -> Seli:
     Reference:
 
     - [Thrampoulidis et al., 2022](https://arxiv.org/abs/2208.05512),
-      Definition 2, here of class means instead of all examples.
+      here of class means instead of all examples.
     """
     sizes = checked_counts(counts)
     logits = np.eye(sizes.size) - 1 / sizes.size
