@@ -77,7 +77,8 @@ def nearest_etf(means: Any) -> NearestETF:
         basis.T @ centred / norm, full_matrices=False
     )
     frame = basis @ (left @ right)
-    distance = 2 - 2 * values.sum() / math.sqrt(classes - 1)
+    # 2 - 2 sum(values) / sqrt(K - 1), in which nothing cancels at zero.
+    distance = np.sum((values - 1 / math.sqrt(classes - 1)) ** 2)
     return NearestETF(
-        frame * math.sqrt(classes / (classes - 1)), max(float(distance), 0.0)
+        frame * math.sqrt(classes / (classes - 1)), float(distance)
     )
