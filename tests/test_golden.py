@@ -54,8 +54,8 @@ def test_a_trajectory_is_what_it_was(case, now):
 
 def test_each_result_has_a_trajectory():
     for result in registry.RESULTS.values():
-        if result.is_timed:
-            continue
+        if result.is_timed or result.name == "layer_peeled":
+            continue  # Nothing is trained.
         assert result.golden and set(result.golden) <= set(golden.CASES)
         assert len(golden.fingerprint(result.backend, result.golden)) == 16
 

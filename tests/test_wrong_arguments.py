@@ -153,6 +153,18 @@ def calls():
         (geometry.simplex_etf, {"num_classes": 3, "dim": 4, "seed": 0}),
         (geometry.simplex_gram, {"num_classes": 3}),
         (geometry.cosines, {"vectors": H}),
+        (theory.layer_peeled, {"counts": [4, 2, 2], "e_w": 1.0, "e_h": 5.0}),
+        (
+            theory.minority_threshold,
+            {"majority": 2, "minority": 2, "e_w": 1.0, "e_h": 2.0},
+        ),
+        (theory.seli, {"counts": [4, 2, 2]}),
+        (theory.nearest_etf, {"means": H[:3]}),
+        (
+            nc_keras.losses.class_balanced_weights,
+            {"counts": [4, 2, 2], "beta": 0.9},
+        ),
+        (free.cross_entropy, {**DECAYS, "examples": [4, 2, 2]}),
     ]
 
 

@@ -32,7 +32,8 @@ class Result:
     Attributes:
         name: String, its name and that of its folder in `runs/results`.
         command: String, the module and its options, without `--output`.
-        golden: Cases of `tools.golden` that train as it does.
+        golden: Cases of `tools.golden` that train as it does; none where
+            nothing is trained.
         figure: String, the picture that documents show of it, if any.
         backend: String, the backend that it is made on.
     """
@@ -145,7 +146,7 @@ RESULTS = {
             "figure.png",
         ),
         Result("bounds", "recipes.studies.bounds", ("bounds",), "figure.png"),
-        Result("spectrum", "recipes.studies.spectrum", (), "figure.png"),
+        Result("spectrum", "recipes.studies.spectrum", _MLP, "figure.png"),
         Result(
             "kernel_collapse",
             "recipes.studies.kernel_collapse",
@@ -164,7 +165,7 @@ RESULTS = {
         Result(
             "minority_collapse",
             "recipes.studies.minority_collapse",
-            (),
+            ("mlp-ce-linear",),
             "figure.png",
         ),
         Result(

@@ -3,6 +3,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from nc_keras.arguments import real_array
+
 
 def UnconstrainedFeatures(
     num_classes: int,
@@ -49,7 +51,7 @@ def UnconstrainedFeatures(
     - [Zhu et al., 2021](https://arxiv.org/abs/2105.02375);
       `nc_keras.theory.unconstrained_features` has the minimisers.
     """
-    counts = np.asarray(examples)
+    counts = real_array(examples, "`examples`")
     if counts.ndim and counts.shape != (num_classes,):
         raise ValueError(
             "`examples` must be one number, or one for each class. Received: "

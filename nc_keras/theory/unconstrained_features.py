@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nc_keras.arguments import checked
+from nc_keras.arguments import real_array
 from nc_keras.theory import imbalanced_features
 from nc_keras.theory.class_groups import ClassGroups
 from nc_keras.theory.imbalanced import ImbalancedMinimizer
@@ -309,7 +310,13 @@ def mean_squared_error(
 
 
 def _is_one(examples):
-    return np.ndim(examples) == 0
+    """Whether it is one number for all classes, and not one for each."""
+    array = real_array(examples, "`examples`")
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"`examples` must be finite. Received: examples={examples}."
+        )
+    return array.ndim == 0
 
 
 def _groups(num_classes, examples, weight_decay, feature_decay):
