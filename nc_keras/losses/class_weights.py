@@ -2,9 +2,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nc_keras.arguments import checked
 from nc_keras.class_counts import checked_counts
 
 
+@checked(beta="number")
 def class_balanced_weights(
     counts: Sequence[int], beta: float = 0.9999
 ) -> dict[int, float]:

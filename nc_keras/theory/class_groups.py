@@ -108,16 +108,20 @@ class ClassGroups:
         # How many classes have each entry: those of the own group but one.
         many = self.members - np.eye(len(own))
         share = label_smoothing / self.counts.size
-        highest = np.maximum(own, np.where(many > 0, others, -np.inf).max(1))
-        of_own = np.exp(own - highest)
-        of_others = np.exp(others - highest[:, None])
-        total = of_own + np.sum(many * of_others, axis=1)
-        target = (1 - label_smoothing) * own
-        target += share * (own + np.sum(many * others, axis=1))
-        losses = np.log(total) + highest - target
+        apart = np.where(many > 0, others - own[:, None], 0.0)
+        highest = apart.max(axis=1, initial=0.0)
+        missed = np.sum(many * np.exp(apart - highest[:, None]), axis=1)
+        # Nothing cancels where the probability is one to the last digit.
+        losses = np.where(
+            highest > 0,
+            highest + np.log(np.exp(-highest) + missed),
+            np.log1p(missed),
+        )
+        losses = losses - share * np.sum(many * apart, axis=1)
         loss = np.sum(self.weights * self.members * losses)
-        right = of_own / total - (1 - label_smoothing) - share
-        wrong = of_others / total[:, None] - share
+        total = np.exp(-highest) + missed
+        wrong = np.exp(apart - highest[:, None]) / total[:, None] - share
+        right = -np.sum(many * wrong, axis=1)
         same = np.diag(wrong)
         across = self.weights * (right - same)
         root = np.sqrt(self.members)

@@ -15,6 +15,7 @@ from nc_keras.theory.imbalanced import ImbalancedMinimizer
 
 # Beyond, the rarer examples do not count in a sum of doubles.
 _MOST_RATIO = 1e15
+_MOST_SIZE = 100.0
 
 
 @checked(e_w="number", e_h="number")
@@ -77,7 +78,8 @@ class MinorityThresholds:
 
     Args:
         coincide: Float, `R_0`: from there on, the classifiers of all minority
-            classes are the same. NaN for one minority class.
+            classes are the same. NaN for one minority class, and infinite
+            beyond 1e15, where doubles do not see a rare example.
         vanish: Float: from there on they are zero. Infinite where they never
             are, and NaN for one majority class.
     """
@@ -197,9 +199,11 @@ def _first(excess):
 
 
 def _radius(num_classes, e_w, e_h):
-    if not (0 < e_w < math.inf and 0 < e_h < math.inf):
+    size = math.sqrt(e_w) * math.sqrt(e_h) if e_w > 0 and e_h > 0 else 0.0
+    if not 0 < size <= _MOST_SIZE:
         raise ValueError(
-            "The mean squares of head and class means must be positive and "
-            f"finite. Received: e_w={e_w}, e_h={e_h}."
+            "The mean squares of head and class means must be positive, and "
+            f"the root of their product at most {_MOST_SIZE:g}: beyond, the "
+            f"loss is zero in doubles. Received: e_w={e_w}, e_h={e_h}."
         )
-    return num_classes * math.sqrt(e_w * e_h)
+    return num_classes * size

@@ -289,6 +289,14 @@ def test_a_simplex_is_its_own_nearest_one(dim):
     np.testing.assert_allclose(again.weights, simplex.weights, atol=1e-12)
 
 
+def test_losses_that_are_next_to_zero_keep_their_digits():
+    # The margin of a simplex, K / (K - 1) sqrt(e_w e_h), is 150 here.
+    best = theory.layer_peeled([4, 4, 4], 1e4, 1.0)
+    assert best.loss == pytest.approx(2 * math.exp(-150), rel=1e-9)
+    best = theory.layer_peeled([4, 2, 2], 1e4, 1.0)
+    assert best.weight_cosines[0, 1] == pytest.approx(-0.5, abs=2e-3)
+
+
 def test_a_thousand_classes():
     best = theory.layer_peeled([1000] * 500 + [10] * 500, 1.0, 5.0)
     assert np.sum(best.weights**2) == pytest.approx(1000)
@@ -303,8 +311,9 @@ def test_a_thousand_classes():
         (lambda: theory.layer_peeled([5, 2.5], 1.0, 5.0), "integers"),
         (lambda: theory.layer_peeled([5, np.nan], 1.0, 5.0), "positive"),
         (lambda: theory.layer_peeled([[5, 1]], 1.0, 5.0), "one number per"),
-        (lambda: theory.layer_peeled([5, 1], 0.0, 5.0), "positive and finite"),
-        (lambda: theory.layer_peeled([5, 1], 1.0, -5.0), "positive and finite"),
+        (lambda: theory.layer_peeled([5, 1], 0.0, 5.0), "must be positive"),
+        (lambda: theory.layer_peeled([5, 1], 1.0, -5.0), "must be positive"),
+        (lambda: theory.layer_peeled([5, 1], 1e5, 1e5), "zero in doubles"),
         (lambda: theory.minority_threshold(0, 9, 1.0, 5.0), "one class or"),
         (lambda: theory.seli([3]), "two classes or more"),
         (lambda: cross_entropy(3, [5, 5], 1e-3, 1e-3), "one for each class"),
