@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from nc_keras.arguments import real_array
+from nc_keras.class_counts import checked_counts
 
 
 def UnconstrainedFeatures(
@@ -38,7 +39,8 @@ def UnconstrainedFeatures(
         outputs of shape `(batch_size, K)`.
 
     Raises:
-        ValueError: If there is not one number of examples for each class.
+        ValueError: If there is not one number of examples for each class, or
+            one is no positive integer.
 
     Example:
 
@@ -57,7 +59,7 @@ def UnconstrainedFeatures(
             "`examples` must be one number, or one for each class. Received: "
             f"num_classes={num_classes}, examples={examples}."
         )
-    total = int(np.sum(np.broadcast_to(counts, num_classes)))
+    counts = checked_counts(np.broadcast_to(counts, num_classes))
     scale = dim**-0.5
 
     def half(decay):
@@ -70,7 +72,7 @@ def UnconstrainedFeatures(
         [
             keras.Input((), dtype="int32"),
             keras.layers.Embedding(
-                total,
+                int(counts.sum()),
                 dim,
                 embeddings_initializer=normal(),
                 embeddings_regularizer=half(feature_decay),

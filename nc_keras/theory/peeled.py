@@ -44,7 +44,8 @@ def layer_peeled(
         An `ImbalancedMinimizer`.
 
     Raises:
-        ValueError: If a count, `e_w` or `e_h` is not positive.
+        ValueError: If a count, `e_w` or `e_h` is not positive, or the root of
+            `e_w e_h` is above 100.
 
     Reference:
 

@@ -102,13 +102,9 @@ def _require_two_groups(study):
         )
 
 
-def _solved(study, many, ratio):
-    counts = [round(_FEW * ratio)] * many + [_FEW] * (study.classes - many)
-    return theory.layer_peeled(counts, study.e_w, study.e_h)
-
-
 def _point(study, many, ratio):
-    best = _solved(study, many, ratio)
+    counts = [round(_FEW * ratio)] * many + [_FEW] * (study.classes - many)
+    best = theory.layer_peeled(counts, study.e_w, study.e_h)
     squares = np.sum(best.weights**2, axis=1)
     cosine = float(best.weight_cosines[-1, -1])
     return {

@@ -333,6 +333,7 @@ def test_a_fraction_scales_the_schedule(tmp_path):
             ["--imbalance", "step", "--ratio", 5000],
             "leaves the smallest class none",
         ),
+        ("digits", ["--imbalance", "step", "--ratio", 0], "must be 1 or more"),
         (
             "digits",
             ["--output", "README.md/x"],

@@ -113,6 +113,12 @@ def test_a_model_needs_a_number_for_each_class(examples):
         nc_keras.models.UnconstrainedFeatures(K, examples, DIM, *DECAYS)
 
 
+@pytest.mark.parametrize("examples", [2.5, 0, [3, 3, 3, -1], [3, 3, 3, 0.5]])
+def test_a_number_of_examples_is_a_positive_integer(examples):
+    with pytest.raises(ValueError, match="must be (positive|integers)"):
+        nc_keras.models.UnconstrainedFeatures(K, examples, DIM, *DECAYS)
+
+
 def test_the_trivial_solution_wins_under_strong_decay():
     for best in (
         theory.cross_entropy(K, N, 1.0, 1.0),

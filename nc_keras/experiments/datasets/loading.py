@@ -159,7 +159,7 @@ def prepare(settings: Settings) -> Dataset | ImageStream | SourceStream:
             )
         return dataset
     dataset = part_of(dataset, settings.per_class, settings.test_images)
-    if settings.imbalance and settings.ratio:
+    if settings.imbalance is not None and settings.ratio is not None:
         dataset = imbalance(
             *(dataset, settings.imbalance, settings.ratio, settings.minority)
         )
