@@ -7,6 +7,8 @@ import numpy as np
 from nc_keras.arguments import checked
 from nc_keras.arguments import real_array
 
+# Below this share of the largest square a vector is zero, and has no cosine.
+_ZERO = 1e-8
 _MOST_CLASSES = 10**7  # more is rather a wrong number
 
 
@@ -82,7 +84,7 @@ def simplex_etf(
     normal = np.random.default_rng(seed).standard_normal((dim, num_classes - 1))
     q, r = np.linalg.qr(normal)
     q *= np.sign(np.diag(r))
-    return scale * _centered_basis(num_classes) @ q.T
+    return scale * centered_basis(num_classes) @ q.T
 
 
 def simplex_gram(num_classes: int) -> np.ndarray:
@@ -138,6 +140,45 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
     return unit @ unit.T
 
 
+def group_cosines(
+    vectors: np.ndarray, groups: np.ndarray, num_groups: int
+) -> np.ndarray:
+    """The mean cosine between different rows of each two groups.
+
+    No matrix of all pairs of rows is made.
+
+    Args:
+        vectors: Array of shape `(C, D)`.
+        groups: Integers of shape `(C,)`, the group of each row.
+        num_groups: Integer, `G`.
+
+    Returns:
+        A float64 array of shape `(G, G)`. It is NaN for groups without a pair
+        of rows, and with a row that is shorter than `1e-4` of the longest.
+
+    Example:
+
+    >>> vectors = np.array([[1.0, 0.0], [0.0, 2.0], [0.0, -1.0]])
+    >>> print(nc_keras.geometry.group_cosines(vectors, [0, 1, 1], 2))
+    [[nan  0.]
+     [ 0. -1.]]
+    """
+    vectors = np.asarray(vectors, "float64")
+    squares = np.sum(vectors**2, axis=1)
+    squares[squares <= _ZERO * squares.max(initial=0.0)] = np.nan
+    sums = np.zeros((num_groups, vectors.shape[1]))
+    np.add.at(sums, groups, vectors / np.sqrt(squares)[:, None])
+    members = np.bincount(groups, minlength=num_groups)
+    pairs = np.outer(members, members).astype("float64")
+    found = sums @ sums.T
+    # A vector is no pair with itself.
+    own = np.diag_indices(num_groups)
+    found[own] -= members
+    pairs[own] -= members
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(pairs > 0, found / pairs, np.nan)
+
+
 def validate_num_classes(num_classes: int) -> int:
     """Returns `num_classes` as an int, or says why it is not one."""
     try:
@@ -167,8 +208,15 @@ def validate_dim(dim: int) -> int:
     return value
 
 
-def _centered_basis(num_classes):
-    """Helmert's orthonormal basis of the C-vectors that sum to zero."""
+def centered_basis(num_classes: int) -> np.ndarray:
+    """Helmert's orthonormal basis of the C-vectors that sum to zero.
+
+    Args:
+        num_classes: Integer, `C`.
+
+    Returns:
+        A float64 array of shape `(C, C - 1)`.
+    """
     k = np.arange(1, num_classes)
     basis = np.triu(np.ones((num_classes, num_classes - 1)))
     basis[k, k - 1] = -k

@@ -142,15 +142,15 @@ def measured_layers(
         train: As in `layerwise`.
     """
     tags = tags_of(plan.metrics)
-    means: list[Any] = [None] * len(extractor.names)
+    trained: list[Any] = [None] * len(extractor.names)
     if train is not None:
         once = dataclasses.replace(plan, memory=0)
         source = once.source(_Layers(extractor), *unpacked(train))
-        found = _measured(source, once, extractor, ["nc1_cdnv"], means)
-        means = [one.class_means for one in found]
-        plan = dataclasses.replace(plan, num_classes=len(means[0]))
+        trained = _measured(source, once, extractor, ["nc1_cdnv"], trained)
+        classes = len(trained[0].class_means)
+        plan = dataclasses.replace(plan, num_classes=classes)
     source = plan.source(_Layers(extractor), *data)
-    found = _measured(source, plan, extractor, tags, means)
+    found = _measured(source, plan, extractor, tags, trained)
     return Layerwise(
         {one.name: _ordered_as(tags, one.values(plan.pairs)) for one in found},
         {one.name: one.layer.dim for one in found},
@@ -327,7 +327,7 @@ class _Layers:
             yield _Features(features), labels
 
 
-def _measured(source, plan, extractor, tags, train_means):
+def _measured(source, plan, extractor, tags, trained):
     """One measurement of each layer, all in the same passes."""
     return run(
         source,
@@ -335,15 +335,16 @@ def _measured(source, plan, extractor, tags, train_means):
             Measurement(
                 num_classes=plan.num_classes,
                 name=name,
-                train_means=of_train,
-                is_training=of_train is None,
+                train_means=one and one.class_means,
+                train_counts=one and one.statistics.counts,
+                is_training=one is None,
                 missing=plan.missing,
                 metrics=tags,
                 gather=plan.gather,
                 scatter=False,  # However wide a layer is.
             )
-            for name, of_train in zip(
-                _distinct(extractor.names), train_means, strict=True
+            for name, one in zip(
+                _distinct(extractor.names), trained, strict=True
             )
         ],
     )
@@ -363,7 +364,8 @@ def tags_of(metrics: str | Iterable[str] | None) -> list[str]:
     Raises:
         ValueError: If one of them is not known, or needs a head.
     """
-    have = {"means", "train_means", "principal_variances", "principal_scatter"}
+    have = {"means", "train_means", "class_sizes"}
+    have |= {"principal_variances", "principal_scatter"}
     if isinstance(metrics, str) and metrics == "all":
         tags = [metric.tag for metric in select("all", have)]
         return [SEPARATION, *(tag for tag in tags if tag != SEPARATION)]

@@ -167,12 +167,15 @@ class _Choice:
     def tags(self, has_kernel: bool, is_test: bool) -> list[str]:
         """The tags that are reported of a data set."""
         have = ["means", "scatter", "principal_variances", "principal_scatter"]
-        have += ["kernel"] * has_kernel + ["train_means"] * is_test
+        have += ["class_sizes", "train_means" if is_test else "training_set"]
+        have += ["kernel"] * has_kernel
         chosen = self.metrics
         if isinstance(chosen, list) and chosen:
             # What another data set or `ood` has is no error here.
             elsewhere = {"ood"} if self.has_ood else set()
-            if self.has_test and not is_test:
+            if is_test:
+                elsewhere.add("training_set")
+            elif self.has_test:
                 elsewhere.add("train_means")
             chosen = [t for t in chosen if not _needs(t) & elsewhere]
             if not chosen:
@@ -229,6 +232,7 @@ class _Run:
                 Scored(self._source(test), scores),
                 {*tags, _STATISTICS_ONLY},
                 train_means=first.class_means,
+                train_counts=first.statistics.counts,
                 num_classes=len(first.class_means),
             )
             values["test"] = self._values(second, tags)

@@ -18,6 +18,12 @@ _OF_GROUPS = {
         "**Down is collapse**: the rows of the head come to point along the "
         "class means."
     ),
+    "Imbalance": (
+        "Classes are rare if they have fewer training examples than the "
+        "geometric mean of the largest and the smallest class; there are none "
+        "where classes are equal. **Cosines of 1 between rare classes are "
+        "minority collapse**: the head cannot tell them apart."
+    ),
     "NC4": (
         "**Down is collapse**, but for accuracies, which go up: the head "
         "decides as the nearest class mean does. 0 is not seen on a "
@@ -49,6 +55,10 @@ the diagonal.** Red pairs are closer than that, blue ones farther apart.
 
 The page *Histograms* has the singular values of both. **At collapse C - 1 of \
 them are equal**, and one is zero.
+
+Where the largest class has twice the training examples of the smallest, or \
+more, classes come by their size, and `logits/means` has the outputs at the \
+class means, a row per class.
 """
 
 

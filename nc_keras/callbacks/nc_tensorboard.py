@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from nc_keras.callbacks.cosine_picture import cosine_picture
 from nc_keras.callbacks.explanations import IMAGES
 from nc_keras.callbacks.explanations import LOSS
 from nc_keras.callbacks.explanations import MSE
 from nc_keras.callbacks.explanations import explanations
+from nc_keras.callbacks.geometry_pictures import matrices
+from nc_keras.callbacks.geometry_pictures import pictures
 from nc_keras.callbacks.neural_collapse import NeuralCollapse
 from nc_keras.callbacks.neural_collapse import log_key
 from nc_keras.callbacks.neural_collapse import validate_metrics
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
 
 
 _RUNS = {"": "nc_train", "val_": "nc_validation"}
-_TITLES = {
-    "means": "cosines of the centred class means",
-    "weights": "cosines of the head's rows",
-}
 # The first columns of the page HParams, and the results in it.
 _COMPARED = ("head", "loss", "learning_rate", "weight_decay")
 _RESULTS = (
@@ -383,20 +380,9 @@ class NCTensorBoard(NeuralCollapse):
         for prefix, writer in self._writers.items():
             layer = self.layers[prefix]
             names = self._names(layer)
-            matrices = {
-                "means": (
-                    layer.centered_means,
-                    # Of a class without examples there is no mean.
-                    names if layer.classes is None else names[layer.classes],
-                )
-            }
-            # The head is the same, whatever the data; and there may be none.
-            if not prefix and layer.kernel is not None:
-                matrices["weights"] = layer.kernel, names
-            for name, (rows, labels) in matrices.items():
-                title = _TITLES[name]
-                picture = cosine_picture(rows, labels, title)
-                writer.image(step, f"cosines/{name}", picture)
+            for name, picture in pictures(layer, names, not prefix).items():
+                writer.image(step, name, picture)
+            for name, rows in matrices(layer, not prefix).items():
                 writer.histogram(
                     step,
                     f"singular_values/{name}",

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
 # The arrays of a LastLayer that are kept with a checkpoint.
-_KEPT = ("means", "variances", "counts", "kernel", "classes", "train_means")
+_KEPT = ("means", "variances", "counts", "kernel", "bias", "classes")
+_KEPT += ("train_means", "train_counts")
 _PREFIXES = {"training": "", "validation": "val_"}
 
 
@@ -283,13 +284,15 @@ class NeuralCollapse(EpochObserver):
 
     def _measure(self, data, prefix):
         metrics = self.plan.metrics
-        if metrics is not None and not prefix:
-            metrics = [t for t in metrics if "train_means" not in _needs(t)]
+        if metrics is not None:
+            other = "training_set" if prefix else "train_means"
+            metrics = [t for t in metrics if other not in _needs(t)]
         measurement = self.plan.measured(
             self._extractor,
             self.plan.source(self._extractor, *data),
             self._weights(),
             train_means=self.train_means if prefix else None,
+            train_counts=self.layers[""].class_sizes if prefix else None,
             metrics=metrics,
             scatter=True if self.decay is not None else None,
         )

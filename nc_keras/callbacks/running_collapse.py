@@ -2,18 +2,14 @@ import contextlib
 from typing import Any
 
 import keras
-from keras import ops
 
 from nc_keras.callbacks.schedule import UNMEASURED
+from nc_keras.callbacks.step_features import step_features
 from nc_keras.graph import one_more_metric
 from nc_keras.measuring.extractor import FeatureExtractor
-from nc_keras.measuring.heads import loss_of_output
 from nc_keras.measuring.registry import tags
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
 from nc_keras.metrics.running_statistics import RunningStatistics
-from nc_keras.recording import around
-from nc_keras.recording import recording
-from nc_keras.recording import the_one
 
 _NEEDED = ("scatter", "principal_variances", "kernel")
 
@@ -76,7 +72,11 @@ class RunningCollapse(keras.callbacks.Callback):
             self._metric = RunningStatistics(classes, dim)
         self._means = self._statistics = None
         self._extractor.refuse_unknown()
-        self._attach(model, self._extractor.head)
+        head = self._extractor.head
+        self._undo.enter_context(
+            step_features(model, head, self._update, "RunningCollapse")
+        )
+        self._undo.enter_context(one_more_metric(model, self._metric))
 
     def get_state(self) -> dict:
         """What `Checkpoint` keeps: the class means of the last epoch."""
@@ -113,52 +113,5 @@ class RunningCollapse(keras.callbacks.Callback):
         if self._statistics is None:
             self._statistics = self._metric.statistics(self.without_drift)
 
-    def _update(self, model, labels, features, weights):
-        if isinstance(labels, dict | list | tuple):
-            raise ValueError(
-                "`RunningCollapse` measures models with one output and its "
-                "labels; for one output of several use `NeuralCollapse`. "
-                f"Received: labels in a {type(labels).__name__} of "
-                f"{len(labels)}."
-            )
-        labels = ops.convert_to_tensor(labels)
-        loss = loss_of_output(model, self._extractor.head.name)
-        ignored = getattr(loss, "ignore_class", None)
-        if ignored is not None:
-            counted = labels != ops.cast(ignored, labels.dtype)
-            if weights is not None:
-                weights = ops.convert_to_tensor(weights)
-                counted = ops.reshape(counted, ops.shape(weights))
-                counted = ops.cast(counted, weights.dtype) * weights
-            weights = counted
-        self._metric.update_state(labels, ops.stop_gradient(features), weights)
-
-    def _attach(self, model, head):
-        """Lets each training step hand features and labels to the metric."""
-        features = self._undo.enter_context(recording(head))
-
-        def watch(call, *args, **kwargs):
-            features.clear()  # those of a measurement, say
-            outputs = call(*args, **kwargs)
-            the_one(features, head.name)
-            return outputs
-
-        def update(
-            compute_loss,
-            x=None,
-            y=None,
-            y_pred=None,
-            sample_weight=None,
-            **kwargs,
-        ):
-            if kwargs.get("training", True):
-                self._update(model, y, features[0], sample_weight)
-            features.clear()
-            return compute_loss(x, y, y_pred, sample_weight, **kwargs)
-
-        self._undo.enter_context(around(model, "call", watch))
-        self._undo.enter_context(around(model, "compute_loss", update))
-        self._undo.enter_context(one_more_metric(model, self._metric))
-        # A function compiled before knows nothing of this.
-        model.train_function = None
-        self._undo.callback(setattr, model, "train_function", None)
+    def _update(self, labels, features, weights):
+        self._metric.update_state(labels, features, weights)

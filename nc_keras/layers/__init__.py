@@ -1,5 +1,7 @@
 from nc_keras.layers.batch_normalization import BatchNormalization
+from nc_keras.layers.cosine_classifier import CosineClassifier
 from nc_keras.layers.etf_classifier import ETFClassifier
+from nc_keras.layers.nearest_etf_classifier import NearestETFClassifier
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.standardization import Standardization
 from nc_keras.layers.unit_normalization import UnitNormalization
@@ -8,7 +10,9 @@ from nc_keras.layers.weight_normalization import WeightNormalization
 
 __all__ = [
     "BatchNormalization",
+    "CosineClassifier",
     "ETFClassifier",
+    "NearestETFClassifier",
     "Rho",
     "Standardization",
     "UnitNormalization",

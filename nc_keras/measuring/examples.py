@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from nc_keras.measuring.last_layer import LastLayer
+
 _STACKED = 1024  # rows with which one product serves all
 
 
@@ -81,9 +83,14 @@ class Examples:
         self._rules = rules
 
     @cached_property
+    def logits(self) -> np.ndarray:
+        """`w_c h + b_c` of each example, shape `(n, C)`."""
+        return self._product("kernel") + self._rules.bias
+
+    @cached_property
     def decisions(self) -> np.ndarray:
         """`argmax_c w_c h + b_c` of each example, shape `(n,)`."""
-        return np.argmax(self._product("kernel") + self._rules.bias, axis=1)
+        return np.argmax(self.logits, axis=1)
 
     @cached_property
     def nearest_means(self) -> np.ndarray:
@@ -157,9 +164,16 @@ class Reduction:
         self._sums = np.sum(gather(self._sums), axis=0)
         self._counts = np.sum(gather(self._counts), axis=0)
 
-    def result(self) -> Any:
-        """The mean over the examples, or over those of each class."""
+    def result(self, layer: LastLayer) -> Any:
+        """The mean over the examples, or what is made of the classes' means.
+
+        Args:
+            layer: What a function that reduces them is given.
+        """
+        if self._metric.reduce == "mean":
+            return self._sums.sum() / self._counts.sum()
+        present = self._counts > 0
+        means = self._sums[present] / self._counts[present]
         if self._metric.reduce == "classes":
-            present = self._counts > 0
-            return self._sums[present] / self._counts[present]
-        return self._sums.sum() / self._counts.sum()
+            return means
+        return self._metric.reduce(layer, means)

@@ -35,6 +35,8 @@ class LastLayer:
         train_means: `(C, D)`, where the examples are not the ones that the
             network was trained on, else `None`. Rows of NaN are classes that
             the training set lacks.
+        train_counts: `(C,)`, the training examples of all classes, where these
+            are not the training set and that is known, else `None`.
         ood_mean: `(D,)`, the mean of out-of-distribution features, or `None`.
         xp: `numpy` or `keras.ops`.
     """
@@ -49,6 +51,7 @@ class LastLayer:
     principal_variances: Any = None
     principal_scatter: Any = None
     train_means: Any = None
+    train_counts: Any = None
     ood_mean: Any = None
     xp: Any = np
 
@@ -59,6 +62,31 @@ class LastLayer:
     @property
     def dim(self) -> int:
         return self.means.shape[1]
+
+    @cached_property
+    def class_sizes(self) -> Any:
+        """The training examples of each class, of all with a row in `kernel`.
+
+        `None` for examples of another set than the training set, whose
+        `train_counts` are not known.
+        """
+        if self.train_counts is not None or self.train_means is not None:
+            return self.train_counts
+        if self.classes is None:
+            return self.counts
+        everyone = (
+            self.classes[-1] + 1 if self.kernel is None else len(self.kernel)
+        )
+        sizes = np.zeros(everyone, self.counts.dtype)
+        sizes[self.classes] = self.counts
+        return sizes
+
+    @property
+    def sizes_of_means(self) -> Any:
+        """The `class_sizes` that belong to the rows of `means`."""
+        if self.classes is None:
+            return self.class_sizes
+        return self.class_sizes[self.classes]
 
     @cached_property
     def centered_means(self) -> Any:

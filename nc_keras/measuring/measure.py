@@ -24,6 +24,7 @@ def measure(
     *,
     mask: Any = None,
     train_means: Any = None,
+    train_counts: Any = None,
     ood: Any = None,
     **options: Unpack[Options],
 ) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def measure(
             tokens of sequences.
         mask: Array of the shape of integer labels, true where they count.
         train_means: As in `nc_keras.metrics.collapse_metrics`.
+        train_counts: As in `nc_keras.metrics.collapse_metrics`.
         ood: Out-of-distribution examples: an array, or a dataset of `(x, y)`
             batches whose labels do not matter; all of them in every process.
         **options: The options that all measurements share:
@@ -97,6 +99,7 @@ def measure(
         plan.source(extractor, x, y, mask),
         (extractor.kernel, extractor.bias),
         train_means=train_means,
+        train_counts=train_counts,
         ood_mean=(
             None if ood is None else ood_mean(extractor, ood, plan.batch_size)
         ),

@@ -32,6 +32,7 @@ from nc_keras.measuring.source import ExampleSource
 from nc_keras.measuring.units import refuse_lost
 from nc_keras.measuring.validation import validate_missing
 from nc_keras.measuring.validation import validate_shapes
+from nc_keras.measuring.validation import validate_sizes
 from nc_keras.processes import Gather
 
 _PRINCIPAL = {"principal_variances", "principal_scatter"}
@@ -54,6 +55,7 @@ class Measurement:
         num_classes: Integer, or `None` to go by the largest label.
         name: String, what errors call the layer, or `None`.
         train_means: As in `collapse_metrics`.
+        train_counts: As in `collapse_metrics`.
         is_training: Boolean, whether these very examples are the training
             set, so that their class means stand for `train_means`.
         missing: As in `collapse_metrics`.
@@ -80,6 +82,7 @@ class Measurement:
         *,
         name: str | None = None,
         train_means: Any = None,
+        train_counts: Any = None,
         is_training: bool = False,
         missing: str = "raise",
         metrics: str | Iterable[str] | None = None,
@@ -94,6 +97,9 @@ class Measurement:
         }
         have = {name for name, value in optional.items() if value is not None}
         have |= {"train_means"} if is_training else set()
+        have |= {"training_set"} if train_means is None else set()
+        if train_means is None or train_counts is not None:
+            have.add("class_sizes")
         self.metrics = select(metrics, have | {"means", "scatter"} | _PRINCIPAL)
         validate_missing(missing)
         if num_classes is not None:
@@ -106,6 +112,7 @@ class Measurement:
         if train_means is not None:
             train_means = real_array(train_means, "`train_means`")
             self._train_means = train_means.astype("float64")
+        self._train_counts = train_counts
         self._ood_mean = ood_mean
         self._missing = missing
         self._shared = gather is not None
@@ -180,12 +187,17 @@ class Measurement:
             del self._gathered
             self.statistics = self._of_all(part, error)
             refuse_lost(self.statistics.means)
+            if self._train_counts is not None:
+                self._train_counts = validate_sizes(
+                    self._train_counts, len(self.statistics.counts)
+                )
             self.layer = layer_of(
                 self.statistics,
                 self._kernel,
                 self._bias,
                 missing=self._missing,
                 train_means=self._train_means,
+                train_counts=self._train_counts,
                 ood_mean=self._ood_mean,
             )
 
@@ -247,7 +259,7 @@ class Measurement:
                 very many pairs of classes.
         """
         examples = {
-            metric.tag: reduction.result()
+            metric.tag: reduction.result(self.layer)
             for metric, reduction in (self._early | self._swept).items()
         }
         return evaluate(self.layer, self.metrics, examples, pairs, progress)

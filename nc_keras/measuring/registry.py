@@ -17,6 +17,8 @@ _NEEDS = {
     "principal_variances": "variances along the directions of the means",
     "principal_scatter": "the covariance along the directions of the means",
     "ood": "features of out-of-distribution data, `ood`",
+    "class_sizes": "the training examples of each class, `train_counts`",
+    "training_set": "the training set, not another one beside it",
 }
 
 
@@ -40,6 +42,7 @@ GROUPS = {
     ),
     "NC0": ("NC0  the head's rows add up to zero", "NC3 self-duality"),
     "Accuracy": ("Accuracy", "NC4 nearest class mean"),
+    "Imbalance": ("Unequal classes", "Imbalance"),
     "OOD": ("Out of distribution", "Out of distribution"),
     "Others": ("Others", "Other metrics"),
 }
@@ -57,7 +60,8 @@ class Metric:
         reduce: What is made of the values of pairs or examples, see `metric`.
         needs: What it cannot do without, see `metric`.
         default: Boolean, whether it is measured unless others are chosen.
-        degrees: The powers by which it grows with features and head.
+        degrees: The powers by which it grows with features and head, or
+            `None` where it grows by none.
         group: String, one of `GROUPS`: under which heading it is shown.
         title: String, the heading of its chart, which it may share.
         note: String, what it is, in 30 letters.
@@ -72,10 +76,10 @@ class Metric:
     tag: str
     function: Callable[[Any], Any]
     over: str = "layer"
-    reduce: str = "mean"
+    reduce: str | Callable[[Any, Any], Any] = "mean"
     needs: frozenset[str] = frozenset()
     default: bool = True
-    degrees: tuple[int, int] = (0, 0)
+    degrees: tuple[int, int] | None = (0, 0)
     group: str = "Others"
     title: str = ""
     note: str = ""
@@ -98,9 +102,9 @@ def metric(
     tag: str,
     *needs: str,
     over: str = "layer",
-    reduce: str = "mean",
+    reduce: str | Callable[[Any, Any], Any] = "mean",
     default: bool = True,
-    degrees: tuple[int, int] = (0, 0),
+    degrees: tuple[int, int] | None = (0, 0),
     group: str = "Others",
     title: str = "",
     note: str = "",
@@ -116,23 +120,26 @@ def metric(
         tag: String, the key of the value wherever it is reported. Those of
             one value per class begin with `per_class_`.
         *needs: What it cannot do without: `"kernel"`, `"means"` (of examples
-            only: the final class means), `"train_means"`, `"scatter"`,
-            `"principal_variances"`, `"principal_scatter"`, `"ood"`. Where that
-            is lacking, the metric is left out.
+            only: the final class means), `"train_means"`, `"class_sizes"`,
+            `"scatter"`, `"principal_variances"`, `"principal_scatter"`,
+            `"ood"`, `"training_set"`. Where that is lacking, the metric is
+            left out.
         over: `"layer"` for a function of a `LastLayer`. `"pairs"` for an
             elementwise function of `Pairs`, whose values are reduced over all
             pairs of classes with examples; `"weight_pairs"` if it is of the
             head alone, over all classes. `"examples"` for a function of
             `Examples` that returns one value per example.
-        reduce: `"mean"`; or `"variance"`, for pairs; or `"classes"`, for
-            examples, the mean of each class.
+        reduce: `"mean"`; or `"variance"`, for pairs; or, for examples,
+            `"classes"`, the mean of each class, or a function of the
+            `LastLayer` and of these means.
         default: Boolean, whether it is measured unless others are chosen.
         degrees: The powers of a factor of all features, and of one of the
             head, by which the value grows. Features and heads beyond 1e30 or
-            below 1e-30 are measured after a division, which that undoes.
+            below 1e-30 are measured after a division, which that undoes;
+            `None` where it cannot, and the value is NaN then.
         group: One of `"NC1"`, `"NC2"`, `"NC3"`, `"NC4"`, `"NC0"`,
-            `"Accuracy"`, `"OOD"`, `"Others"`: under which heading reports and
-            panels show it.
+            `"Accuracy"`, `"Imbalance"`, `"OOD"`, `"Others"`: under which
+            heading reports and panels show it.
         title: String, the heading of its chart in TensorBoard. Metrics of one
             title share a chart. Defaults to the tag.
         note: String, what it is, in 30 letters, for reports.
@@ -165,7 +172,8 @@ def metric(
         "weight_pairs": ("mean", "variance"),
         "examples": ("classes",) if of_classes else ("mean",),
     }.get(over, ("mean",))
-    if reduce not in reductions:
+    is_function = callable(reduce) and over == "examples" and not of_classes
+    if reduce not in reductions and not is_function:
         raise ValueError(
             f"`reduce` of a metric {tag!r} over {over!r} must be "
             f"{' or '.join(map(repr, reductions))}; what has one value per "

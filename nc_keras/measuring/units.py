@@ -60,6 +60,9 @@ def restored(
     found = {}
     for tag, value in values.items():
         metric = METRICS[tag.removesuffix("_standard_error")]
+        if metric.degrees is None:
+            found[tag] = float("nan")
+            continue
         features, head = metric.degrees
         value = scaled(value, features * of_features + head * of_head)
         found[tag] = value if np.ndim(value) else float(value)

@@ -104,6 +104,26 @@ def validate_shapes(
         )
 
 
+def validate_sizes(sizes: Any, num_classes: int) -> np.ndarray:
+    """Returns the training examples of each class, as an array of integers.
+
+    Raises:
+        ValueError: If there is not a number, 0 or more, for each class.
+    """
+    array = real_array(sizes, "`train_counts`")
+    if (
+        array.shape != (num_classes,)
+        or not (array >= 0).all()
+        or not (array == np.round(array)).all()
+        or not array.any()
+    ):
+        raise ValueError(
+            "`train_counts` must have the number of training examples of each "
+            f"of {num_classes} classes. Received: train_counts={sizes}."
+        )
+    return array.astype("int64")
+
+
 def names_of(class_names: Iterable[str] | None, count: int) -> list[str]:
     """One name per class; numbers where there are none.
 

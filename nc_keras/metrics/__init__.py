@@ -11,6 +11,9 @@ from nc_keras.metrics import separation  # isort: skip
 from nc_keras.metrics import hyperspherical_uniformity  # isort: skip
 from nc_keras.metrics import softmax_code  # isort: skip
 from nc_keras.metrics import subspace  # isort: skip
+from nc_keras.metrics import nearest_etf  # isort: skip
+from nc_keras.metrics import group_accuracy  # isort: skip
+from nc_keras.metrics import group_geometry  # isort: skip
 from nc_keras.metrics import nc5  # isort: skip
 from nc_keras.metrics import per_class  # isort: skip
 from nc_keras.errors import NonFiniteError
@@ -20,6 +23,7 @@ from nc_keras.measuring.registry import METRICS
 from nc_keras.measuring.registry import Metric
 from nc_keras.measuring.registry import metric
 from nc_keras.metrics import neco
+from nc_keras.metrics.class_groups import group_means
 from nc_keras.metrics.collapse_metric import CollapseMetric
 from nc_keras.metrics.collapse_metrics import collapse_metrics
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
@@ -41,6 +45,9 @@ __all__ = [
     "accuracy",
     "collapse_metrics",
     "equivalent_decay",
+    "group_accuracy",
+    "group_geometry",
+    "group_means",
     "hyperspherical_uniformity",
     "linguistic",
     "metric",
@@ -52,6 +59,7 @@ __all__ = [
     "nc3",
     "nc4",
     "nc5",
+    "nearest_etf",
     "neco",
     "per_class",
     "separation",

@@ -31,6 +31,7 @@ def collapse_metrics(
     num_classes: int | None = None,
     *,
     train_means: Any = None,
+    train_counts: Any = None,
     missing: str = "raise",
     metrics: str | Iterable[str] | None = None,
     ood: Any = None,
@@ -59,6 +60,9 @@ def collapse_metrics(
         train_means: Array of shape `(C, D)`, the class means of the training
             set, when `features` are those of a test set. `nc4` then refers
             to them, and `ncc_accuracy` is added.
+        train_counts: Integers of shape `(C,)`, the training examples of each
+            class, when `features` are those of a test set, for metrics of
+            classes of unequal size.
         missing: `"raise"`, or `"skip"` to leave classes without examples out
             of what is measured on the features. What is measured on the head
             alone keeps all its classes. Defaults to `"raise"`.
@@ -114,6 +118,7 @@ def collapse_metrics(
         scaled_bias(bias, -size - head_size),
         num_classes,
         train_means=scaled(train_means, -size),
+        train_counts=train_counts,
         missing=missing,
         metrics=metrics,
         ood_mean=scaled(ood_mean, -size),

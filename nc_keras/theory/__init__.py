@@ -2,6 +2,7 @@
 
 from nc_keras.theory import bounds
 from nc_keras.theory import central_path
+from nc_keras.theory import distances
 from nc_keras.theory import low_rank
 from nc_keras.theory import square_loss
 from nc_keras.theory import unconstrained_features
@@ -13,6 +14,7 @@ from nc_keras.theory.simplex_labels import seli
 __all__ = [
     "bounds",
     "central_path",
+    "distances",
     "layer_peeled",
     "low_rank",
     "minority_threshold",

@@ -7,10 +7,8 @@ import functools
 
 import numpy as np
 
+from nc_keras import geometry
 from nc_keras.theory.class_groups import ClassGroups
-
-# Below this share of the largest square a vector is zero, and has no cosine.
-_ZERO = 1e-8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,17 +78,5 @@ class ImbalancedMinimizer:
         return self._cosines(self.features)
 
     def _cosines(self, rows):
-        squares = np.sum(rows**2, axis=1)
-        squares[squares < _ZERO * squares.max()] = np.nan
-        units = rows / np.sqrt(squares)[:, None]
         groups = self.groups
-        sums = np.zeros((len(groups.sizes), rows.shape[1]))
-        np.add.at(sums, groups.group, units)
-        pairs = np.outer(groups.members, groups.members).astype(float)
-        found = sums @ sums.T
-        # A vector is no pair with itself.
-        own = np.diag_indices(len(sums))
-        found[own] -= groups.members
-        pairs[own] -= groups.members
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(pairs > 0, found / pairs, np.nan)
+        return geometry.group_cosines(rows, groups.group, len(groups.sizes))

@@ -9,8 +9,8 @@ from tensorboard.util import tensor_util
 
 import nc_keras
 from nc_keras.callbacks import NCTensorBoard
-from nc_keras.callbacks.cosine_picture import cosine_image
-from nc_keras.callbacks.cosine_picture import cosine_picture
+from nc_keras.callbacks.class_picture import cosine_image
+from nc_keras.callbacks.class_picture import cosine_picture
 from nc_keras.callbacks.panels import LOSS_PANELS
 from nc_keras.callbacks.panels import MSE_PANELS
 from nc_keras.callbacks.panels import panels_of

@@ -1,4 +1,4 @@
-"""The heatmap of cosines that TensorBoard shows, drawn with Pillow alone."""
+"""Heatmaps of pairs of classes for TensorBoard, drawn with Pillow alone."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ def cosine_image(rows: np.ndarray, size: int = _SIZE) -> np.ndarray:
     """
     shown = _shown(len(rows))
     colors = shades(geometry.cosines(rows[shown]), -1 / (len(rows) - 1))
-    repeat = max(size // len(shown), 1)
-    return colors.repeat(repeat, axis=0).repeat(repeat, axis=1)
+    return _enlarged(colors, size)
 
 
 def cosine_picture(
@@ -55,16 +54,61 @@ def cosine_picture(
 
     Example:
 
-    >>> from nc_keras.callbacks.cosine_picture import cosine_picture
+    >>> from nc_keras.callbacks.class_picture import cosine_picture
     >>> cosine_picture(np.eye(3), ["cat", "dog", "cow"], "means").shape[2]
     3
     """
-    matrix = Image.fromarray(cosine_image(rows))
+    simplex = -1 / (len(rows) - 1)
+    labels = {
+        1.0: "1: the same direction",
+        simplex: f"{simplex:.2g}: simplex ETF",
+        -1.0: "-1: opposite",
+    }
+    return _picture(cosine_image(rows), simplex, labels, names, title)
+
+
+def logit_picture(
+    logits: np.ndarray, names: Sequence[str], title: str
+) -> np.ndarray:
+    """Draws the outputs at the class means, red above zero, and blue below.
+
+    Args:
+        logits: Array of shape `(C, C)`, a row per class.
+        names: As in `cosine_picture`.
+        title: As in `cosine_picture`.
+
+    Returns:
+        As `cosine_picture`.
+
+    Example:
+
+    >>> from nc_keras.callbacks.class_picture import logit_picture
+    >>> logit_picture(np.eye(3) - 0.5, ["cat", "dog", "cow"], "logits").shape[2]
+    3
+    """
+    shown = _shown(len(logits))
+    largest = np.abs(logits).max() or 1.0
+    colors = shades(logits[np.ix_(shown, shown)] / largest, 0.0)
+    labels = {
+        value: f"{value * largest:.3g}" for value in (1.0, 0.5, 0.0, -0.5, -1.0)
+    }
+    return _picture(_enlarged(colors, _SIZE), 0.0, labels, names, title)
+
+
+def _enlarged(colors, size):
+    """Squares of about so many pixels together."""
+    repeat = max(size // len(colors), 1)
+    return colors.repeat(repeat, axis=0).repeat(repeat, axis=1)
+
+
+def _picture(pixels, white, labels, names, title):
+    """A heatmap with axes, names and a colour bar."""
+    matrix = Image.fromarray(pixels)
     font = ImageFont.load_default(_TEXT)
     written = _names(names, matrix.height)
     widest = max(int(font.getlength(text)) for _, text in written)
     left, top = widest + 2 * _GAP, _TITLE + 2 * _GAP
-    bar = _bar(len(rows), matrix.height, font)
+    bar = _bar(white, labels, matrix.height, font)
     width = left + matrix.width + 2 * _GAP + bar.width + _GAP
     title_font = ImageFont.load_default(_TITLE)
     width = max(width, int(title_font.getlength(title)) + 2 * _GAP)
@@ -73,7 +117,7 @@ def cosine_picture(
     pen = ImageDraw.Draw(picture)
     pen.text((_GAP, _GAP // 2), title, _INK, title_font)
     picture.paste(matrix, (left, top))
-    cell = matrix.height / len(_shown(len(rows)))
+    cell = matrix.height / len(_shown(len(names)))
     for place, text in written:
         middle = (place + 0.5) * cell
         pen.text((left - _GAP, top + middle), text, _INK, font, anchor="rm")
@@ -109,16 +153,10 @@ def _upright(text, font):
     return line.rotate(90, expand=True)
 
 
-def _bar(count, height, font):
-    """The colours from 1 down to -1, and what white is."""
-    simplex = -1 / (count - 1)
+def _bar(white, labels, height, font):
+    """The colours from 1 down to -1, and what some of them mean."""
     values = np.linspace(1, -1, height)
-    colors = shades(values, simplex)[:, None].repeat(_BAR, axis=1)
-    labels = {
-        1.0: "1: the same direction",
-        simplex: f"{simplex:.2g}: simplex ETF",
-        -1.0: "-1: opposite",
-    }
+    colors = shades(values, white)[:, None].repeat(_BAR, axis=1)
     room = max(int(font.getlength(text)) for text in labels.values())
     bar = Image.new("RGB", (_BAR + _GAP + room, height), "white")
     bar.paste(Image.fromarray(colors), (0, 0))

@@ -1,0 +1,66 @@
+import contextlib
+from typing import Any
+
+import keras
+
+from nc_keras.callbacks.step_features import step_features
+from nc_keras.graph import all_layers
+from nc_keras.layers.nearest_etf_classifier import NearestETFClassifier
+
+
+class FollowClassMeans(keras.callbacks.Callback):
+    """Lets a `NearestETFClassifier` follow the class means of the training.
+
+    Each training step hands features and labels to the layer, on the device
+    and without another forward pass. What the layer has learned is in its
+    weights, so a checkpoint of the model is all that a resumed training
+    needs.
+
+    Raises:
+        ValueError: If the model has no such layer, or several.
+
+    Example:
+
+    >>> x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    >>> head = nc_keras.layers.NearestETFClassifier(3)
+    >>> model = nc_keras.models.MLP((4,), 3, widths=(8,), head=head)
+    >>> model.compile("sgd", loss=nc_keras.losses.CE())
+    >>> follow = nc_keras.callbacks.FollowClassMeans()
+    >>> history = model.fit(x, y, epochs=2, callbacks=[follow], verbose=0)
+    >>> print(keras.ops.convert_to_numpy(head.seen))
+    [1. 1. 1.]
+
+    Reference:
+
+    - [Markou et al., 2024](https://arxiv.org/abs/2411.01248).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._undo = contextlib.ExitStack()
+
+    def set_model(self, model: Any) -> None:
+        self._undo.close()
+        super().set_model(model)
+        heads = [
+            layer
+            for layer in all_layers(model)
+            if isinstance(layer, NearestETFClassifier)
+        ]
+        if len(heads) != 1:
+            raise ValueError(
+                "`FollowClassMeans` is for a model with one "
+                f"`NearestETFClassifier`. Received: model {model.name!r} with "
+                f"{len(heads)}."
+            )
+        (head,) = heads
+
+        def follow(labels, features, weights):
+            head.follow(features, labels, weights)
+
+        self._undo.enter_context(
+            step_features(model, head, follow, "FollowClassMeans")
+        )
+
+    def on_train_end(self, logs=None):
+        self._undo.close()

@@ -1,0 +1,84 @@
+"""Features and labels of each training step, on the device, as it is made."""
+
+import contextlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+from nc_keras.measuring.heads import loss_of_output
+from nc_keras.recording import around
+from nc_keras.recording import recording
+from nc_keras.recording import the_one
+
+
+@contextlib.contextmanager
+def step_features(
+    model: keras.Model,
+    head: keras.Layer,
+    function: Callable[[Any, Any, Any], None],
+    name: str,
+) -> Iterator[None]:
+    """Lets each training step hand features and labels to a function.
+
+    It becomes a part of the compiled step. What it assigns to variables of
+    the model, or of its metrics, lasts.
+
+    Args:
+        model: The compiled model.
+        head: The layer whose inputs are the features.
+        function: Called with labels, features (without a gradient) and
+            sample weights, or `None`. Examples whose label is the
+            `ignore_class` of the loss have the weight zero.
+        name: String, what asks for them, for errors.
+    """
+
+    def watch(call, *args, **kwargs):
+        features.clear()  # those of a measurement, say
+        outputs = call(*args, **kwargs)
+        the_one(features, head.name)
+        return outputs
+
+    def update(
+        compute_loss, x=None, y=None, y_pred=None, sample_weight=None, **kwargs
+    ):
+        if kwargs.get("training", True):
+            weights = _counted(model, head, y, sample_weight, name)
+            function(y, ops.stop_gradient(features[0]), weights)
+        features.clear()
+        return compute_loss(x, y, y_pred, sample_weight, **kwargs)
+
+    with (
+        recording(head) as features,
+        around(model, "call", watch),
+        around(model, "compute_loss", update),
+    ):
+        # A function compiled before knows nothing of this.
+        model.train_function = None
+        try:
+            yield
+        finally:
+            model.train_function = None
+
+
+def _counted(model, head, labels, weights, name):
+    """The weights of the examples, zero where the loss ignores a label."""
+    if isinstance(labels, dict | list | tuple):
+        raise ValueError(
+            f"`{name}` measures models with one output and its labels; for one "
+            "output of several use `NeuralCollapse`. Received: labels in a "
+            f"{type(labels).__name__} of {len(labels)}."
+        )
+    loss = loss_of_output(model, head.name)
+    ignored = getattr(loss, "ignore_class", None)
+    if ignored is None:
+        return weights
+    labels = ops.convert_to_tensor(labels)
+    counted = labels != ops.cast(ignored, labels.dtype)
+    if weights is None:
+        return counted
+    weights = ops.convert_to_tensor(weights)
+    counted = ops.reshape(counted, ops.shape(weights))
+    return ops.cast(counted, weights.dtype) * weights
