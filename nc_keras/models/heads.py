@@ -7,12 +7,14 @@ import keras
 
 from nc_keras.geometry import validate_num_classes
 from nc_keras.layers.etf_classifier import ETFClassifier
+from nc_keras.layers.nearest_etf_classifier import NearestETFClassifier
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 
 HEADS = {
     "linear": keras.layers.Dense,
     "etf": ETFClassifier,
     "etf_canonical": functools.partial(ETFClassifier, rotate=False),
+    "nearest_etf": NearestETFClassifier,
     "weight_norm": WeightNormDense,
 }
 
@@ -27,8 +29,8 @@ def make_head(
     Args:
         head: `"linear"` (a learned `Dense` layer), `"etf"` (a fixed
             `ETFClassifier`), `"etf_canonical"` (one that is not rotated),
-            `"weight_norm"` (a `WeightNormDense`), or a layer, which is
-            returned as it is.
+            `"nearest_etf"` (a `NearestETFClassifier`), `"weight_norm"` (a
+            `WeightNormDense`), or a layer, which is returned as it is.
         num_classes: Integer, the number of classes, at least 2.
         initializer: Callable or `None`, makes the initializer of a learned
             head's kernel. Defaults to that of `Dense`.

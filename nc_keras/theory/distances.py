@@ -2,7 +2,9 @@
 
 Both predictions know how many training examples each class has. That of
 vanishing decay, SELI, is reached only with the logarithm of the decay; that of
-unconstrained features is at the network's own decay.
+unconstrained features is at the network's own decay. Values are NaN where a
+class has no training example, of more than 1,024 classes, and, for
+unconstrained features, of more than 128 different sizes of classes.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ _SHARED: dict[str, Any] = {
 }
 
 
+# Gram matrices, and the program for them, of more would take minutes.
+_MOST_CLASSES, _MOST_SIZES = 1024, 128
+
+
 def gram_distance(gram: Any, other: Any) -> float:
     """`||A / ||A|| - B / ||B|| ||_F` of two Gram matrices, from 0 to 2.
 
@@ -39,11 +45,13 @@ def gram_distance(gram: Any, other: Any) -> float:
 
 
 def _gram(layer: LastLayer, of: str) -> np.ndarray | None:
-    """`W W'` or `M M'` of classes that all have training examples."""
+    """`W W'` or `M M'`, or `None` where there is no theory of it."""
     rows, sizes = layer.centered_means, layer.sizes_of_means
     if of == "weights":
         rows, sizes = layer.kernel, layer.class_sizes
-    return rows @ rows.T if (sizes > 0).all() else None
+    if len(rows) > _MOST_CLASSES or not (sizes > 0).all():
+        return None
+    return rows @ rows.T
 
 
 def _of_seli(of: str) -> None:
@@ -98,7 +106,10 @@ def _minimizer(counts: tuple[int, ...], decay: float) -> Any:
 def _of_unconstrained(of: str) -> Callable:
     def distance(layer, pulls):
         decay, gram = _decay(layer, pulls), _gram(layer, of)
+        sizes = len(np.unique(layer.counts))
         if not decay > 0 or layer.classes is not None or gram is None:
+            return float("nan")
+        if sizes > _MOST_SIZES:
             return float("nan")
         best = _minimizer(tuple(layer.counts.tolist()), decay)
         if of == "weights":

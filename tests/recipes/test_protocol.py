@@ -9,8 +9,8 @@ from nc_keras.epochs import log_spaced_epochs
 from nc_keras.experiments import datasets
 from nc_keras.experiments.options import protocol
 from nc_keras.experiments.options.settings import ALL_HEADS
+from nc_keras.experiments.options.settings import ALL_LOSSES
 from nc_keras.experiments.options.settings import FAMILIES
-from nc_keras.experiments.options.settings import LOSSES
 from nc_keras.experiments.options.settings import NETWORKS
 from nc_keras.experiments.options.settings import Run
 from nc_keras.experiments.options.settings import Settings
@@ -135,7 +135,7 @@ def test_names_are_those_of_the_library():
     assert set(ALL_HEADS) == {*HEADS, "etf_dim_c"}
     from nc_keras.experiments.training.losses import LOSSES as made
 
-    assert tuple(made) == LOSSES
+    assert tuple(made) == ALL_LOSSES
     assert depth_of("densenet121") == ("densenet", 121)
     assert depth_of("conv_net") == ("conv_net", None)
     assert nc_keras.models.ResNet
@@ -179,7 +179,7 @@ def test_what_differs_from_the_protocol_is_told():
 def test_the_rescaled_square_loss_follows_the_number_of_classes():
     from nc_keras.experiments.training.losses import LOSSES as made
 
-    few, many = (made["rescaled_square"](count) for count in (10, 1000))
+    few, many = (made["rescaled_square"]([5] * count) for count in (10, 1000))
     assert (few.k, few.M) == (1, 15)
     assert (many.k, many.M) == (15, 30)
 

@@ -38,6 +38,7 @@ from nc_keras.experiments.datasets.sources import unknown
 from nc_keras.experiments.datasets.streams import ImageStream
 from nc_keras.experiments.datasets.subsets import balance
 from nc_keras.experiments.datasets.subsets import imbalance
+from nc_keras.experiments.datasets.subsets import oversample
 from nc_keras.experiments.datasets.subsets import take
 from nc_keras.experiments.datasets.subsets import take_test
 
@@ -61,6 +62,7 @@ __all__ = [
     "is_prepared",
     "load",
     "npz_path",
+    "oversample",
     "prepared_path",
     "read_npz",
     "read_prepared",

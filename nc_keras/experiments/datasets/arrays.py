@@ -35,6 +35,8 @@ class Dataset:
         x_test: As `x_train`.
         y_test: As `y_train`.
         note: What a reader of results must know of the data, a sentence.
+        repeats: How often each training image comes in a pass, `[N]`; once
+            where it is `None`.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Dataset:
     x_test: np.ndarray
     y_test: np.ndarray
     note: str = ""
+    repeats: np.ndarray | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -82,7 +85,10 @@ class Dataset:
             index: Which training images, `[n]`, in their new order.
         """
         return dataclasses.replace(
-            self, x_train=self.x_train[index], y_train=self.y_train[index]
+            self,
+            x_train=self.x_train[index],
+            y_train=self.y_train[index],
+            repeats=None if self.repeats is None else self.repeats[index],
         )
 
     def pixel_statistics(self) -> tuple[list[float], list[float]]:
@@ -130,7 +136,10 @@ class Dataset:
             A dictionary with `x`, endless batches of images `[batch, height,
             width, channels]` and labels `[batch]`, and `steps_per_epoch`.
         """
-        order = Order(np.arange(self.num_train), seed, first_epoch, remainder)
+        positions = np.arange(self.num_train)
+        if self.repeats is not None:
+            positions = np.repeat(positions, self.repeats)
+        order = Order(positions, seed, first_epoch, remainder)
         return {
             "x": resident_batches(
                 self.x_train, self.y_train, order, batch_size, devices

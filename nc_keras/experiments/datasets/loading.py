@@ -19,6 +19,7 @@ from nc_keras.experiments.datasets.sources import SOURCES
 from nc_keras.experiments.datasets.sources import unknown
 from nc_keras.experiments.datasets.streams import ImageStream
 from nc_keras.experiments.datasets.subsets import imbalance
+from nc_keras.experiments.datasets.subsets import oversample
 from nc_keras.experiments.datasets.subsets import part_of
 from nc_keras.experiments.options.settings import Settings
 
@@ -152,10 +153,14 @@ def prepare(settings: Settings) -> Dataset | ImageStream | SourceStream:
     else:
         dataset = own_dataset(settings.dataset, data)
     if isinstance(dataset, SourceStream):
-        if settings.per_class or settings.test_images or settings.imbalance:
+        if (
+            *(settings.per_class, settings.test_images),
+            *(settings.imbalance, settings.oversample),
+        ) != (None,) * 4:
             raise ValueError(
                 f"All batches of {dataset.name!r} are read, which come from a "
-                "source. Leave --per-class, --imbalance and --test-images out."
+                "source. Leave --per-class, --imbalance, --oversample and "
+                "--test-images out."
             )
         return dataset
     dataset = part_of(dataset, settings.per_class, settings.test_images)
@@ -163,6 +168,8 @@ def prepare(settings: Settings) -> Dataset | ImageStream | SourceStream:
         dataset = imbalance(
             *(dataset, settings.imbalance, settings.ratio, settings.minority)
         )
+    if settings.oversample is not None:
+        dataset = oversample(dataset, settings.oversample)
     if settings.batch_size > dataset.num_train:
         raise ValueError(
             f"There are {dataset.num_train:,} training images. Choose a "

@@ -79,7 +79,8 @@ def imbalance(
         dataset: The dataset to take from.
         kind: `"step"` or `"exponential"`, as in
             `nc_keras.experiments.options.imbalance`.
-        ratio: Float, of the largest to the smallest class.
+        ratio: Float, of the largest to the smallest class; infinity for a
+            minority without images.
         minority: Integer, the classes of the minority, for `"step"`.
         seed: Chooses the images; the same seed gives the same images.
 
@@ -91,6 +92,30 @@ def imbalance(
         dataset.num_classes, int(available.min()), ratio, kind, minority
     )
     return _chosen(dataset, counts, seed)
+
+
+def oversample(dataset: Dataset, most: int) -> Dataset:
+    """Lets images of rare classes come several times in a pass.
+
+    Each as often as its class fits into the largest one, but `most` times at
+    most. What is measured is every image once.
+
+    Args:
+        dataset: The dataset, in memory.
+        most: Integer, positive.
+
+    Raises:
+        ValueError: If the images are streamed, or `most` is not positive.
+    """
+    if not isinstance(dataset, Dataset) or most < 1:
+        raise ValueError(
+            "Images in memory can be repeated, once or more. "
+            f"Received: '{dataset.name}', a {type(dataset).__name__}, and "
+            f"most={most}."
+        )
+    counts = np.bincount(dataset.y_train, minlength=dataset.num_classes)
+    times = np.minimum(counts.max() // np.maximum(counts, 1), most)
+    return dataclasses.replace(dataset, repeats=times[dataset.y_train])
 
 
 def _chosen(

@@ -30,7 +30,8 @@ def imbalanced_counts(
     Args:
         num_classes: Integer, `C`.
         largest: Integer, the examples of the first class.
-        ratio: Float, at least 1, of the largest to the smallest class.
+        ratio: Float, at least 1, of the largest to the smallest class. With
+            infinity the classes of the minority have none.
         imbalance: `"step"` or `"exponential"`.
         minority: Integer, how many of the last classes are the minority, for
             `"step"`. Defaults to half of them, the larger one.
@@ -48,10 +49,11 @@ def imbalanced_counts(
             f"`imbalance` must be one of {get_args(Imbalance)}. "
             f"Received: imbalance={imbalance!r}."
         )
-    if not 1 <= ratio < math.inf:
+    if not ratio >= 1 or (math.isinf(ratio) and imbalance != "step"):
         raise ValueError(
-            "`ratio`, of the largest to the smallest class, must be 1 or more "
-            f"and finite. Received: ratio={ratio}."
+            "`ratio`, of the largest to the smallest class, must be 1 or more, "
+            'and finite but for `imbalance="step"`. '
+            f"Received: ratio={ratio}, imbalance={imbalance!r}."
         )
     if minority is not None and imbalance != "step":
         raise ValueError(
@@ -71,7 +73,7 @@ def imbalanced_counts(
     else:
         shares = [k / (num_classes - 1) for k in range(num_classes)]
         counts = [int(largest * (1 / ratio) ** share) for share in shares]
-    if counts[-1] < 1:
+    if counts[-1] < 1 and not math.isinf(ratio):
         raise ValueError(
             f"Of {largest:,} examples a ratio of {ratio} leaves the smallest "
             f"class none. Received: largest={largest}, ratio={ratio}."

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import pathlib
 import re
 from typing import Annotated
@@ -34,9 +35,26 @@ NETWORKS = (
     *(f"{name}{depth}" for name, all_ in FAMILIES.items() for depth in all_),
 )
 LOSSES = ("ce", "mse", "rescaled_square")
+# Of outputs that are cosines: features and rows of the head have length 1.
+OF_COSINES = ("ldam", "dot_regression")
+ALL_LOSSES = (*LOSSES, "logit_adjusted", "vs", *OF_COSINES)
 # The papers' comparison: learned, fixed, fixed with d = C, weight-normalised.
 HEADS = ("linear", "etf", "etf_dim_c", "weight_norm")
-ALL_HEADS = (*HEADS, "etf_canonical")
+ALL_HEADS = (*HEADS, "etf_canonical", "nearest_etf")
+# Heads that a loss cannot be trained with: their rows have lengths of their
+# own, or would all become one, for nothing keeps them apart.
+_UNFIT = {
+    "ldam": ("weight_norm",),
+    "dot_regression": ("linear", "weight_norm"),
+}
+# What else is measured of unequal classes.
+_OF_UNEQUAL = (
+    *("balanced_accuracy", "accuracy_majority", "accuracy_minority"),
+    *("cosine_majority_weights", "cosine_minority_weights"),
+    *("cosine_majority_means", "cosine_minority_means"),
+    *("norm_slope_weights", "nc1_majority", "nc1_minority"),
+    *("nc2_nearest_etf_means", "seli_weights", "ufm_weights", "ufm_decay"),
+)
 
 # What may be an object of the user's instead of a name, with the names that
 # are built in; `None` where they are checked later.
@@ -44,7 +62,7 @@ _OWN = {
     "dataset": None,
     "network": NETWORKS,
     "heads": ALL_HEADS,
-    "losses": LOSSES,
+    "losses": ALL_LOSSES,
     "metrics": None,
     "callbacks": (),
 }
@@ -95,13 +113,16 @@ class Settings:
     heads: tuple[str, ...] = ("linear", "etf_dim_c")
     """Heads to compare: linear, etf (a frame turned at random), etf_dim_c (not
     turned, and as many features as classes), etf_canonical (not turned, all
-    features), weight_norm, or MODULE:NAME."""
+    features), nearest_etf (turns to the class means), weight_norm, or
+    MODULE:NAME."""
 
     losses: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--loss"])] = (
         "ce",
     )
     """Losses to compare: ce, mse, rescaled_square (k = 1, M = 15; for 1,000
-    classes k = 15, M = 30), or MODULE:NAME."""
+    classes k = 15, M = 30); for unequal classes logit_adjusted, vs, ldam and
+    dot_regression (of fixed heads), the last two of features of length 1; or
+    MODULE:NAME."""
 
     metrics: tuple[str, ...] = ()
     """More metrics to measure: their tags, or MODULE:NAME."""
@@ -166,6 +187,10 @@ class Settings:
     minority: int | None = None
     """With `--imbalance step`: how many of the last classes are small.
     Defaults to half of them."""
+
+    oversample: int | None = None
+    """How often an image of a rare class may come in one pass, at most, until
+    its class has as many as the largest. Defaults to once."""
 
     test_images: int | None = None
     """Test images. Defaults to all."""
@@ -247,13 +272,20 @@ class Settings:
         for name in (
             *("epochs", "fraction", "batch_size", "learning_rate"),
             *("measurements", "test_images", "devices"),
-            *("steps_per_execution", "kernel"),
+            *("steps_per_execution", "kernel", "oversample"),
         ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(
                     f"`{name}` must be positive. Received: {name}={value}."
                 )
+        if not self.runs:
+            raise ValueError(
+                f"None of these losses can be trained with these heads: "
+                "`dot_regression` needs a fixed head, and `ldam` one whose "
+                f"rows have one length. Received: losses={self.losses}, "
+                f"heads={self.heads}."
+            )
         if self.fraction > 1:
             raise ValueError(
                 "`fraction` scales a run down, so it is at most 1; `epochs` "
@@ -266,6 +298,11 @@ class Settings:
                 "`imbalance` and `ratio` go together, and `minority` with "
                 f"imbalance='step'. Received: imbalance={self.imbalance!r}, "
                 f"ratio={self.ratio}, minority={self.minority}."
+            )
+        if self.ratio is not None and not 1 <= self.ratio < math.inf:
+            raise ValueError(
+                "`ratio`, of the largest to the smallest class, must be 1 or "
+                f"more, and finite. Received: ratio={self.ratio}."
             )
         if self.deepfool < 0 or self.weight_decay < 0:
             raise ValueError(
@@ -339,7 +376,7 @@ class Settings:
     @property
     def all_losses(self) -> tuple[str, ...]:
         """The losses that it can have, in the order of the tables."""
-        return *LOSSES, *self.own.get("losses", ())
+        return *ALL_LOSSES, *self.own.get("losses", ())
 
     def identities(self, run: Run | None = None) -> dict[str, str]:
         """What the recipe's own objects are, by kind and name.
@@ -382,7 +419,13 @@ class Settings:
             for seed in self.seeds
             for loss in self.losses
             for head in self.heads
+            if self._fit(loss, head)
         ]
+
+    def _fit(self, loss: str, head: str) -> bool:
+        """Whether a head can be trained with a loss."""
+        loss, head = self.meant("losses", loss), self.meant("heads", head)
+        return not isinstance(loss, str) or head not in _UNFIT.get(loss, ())
 
     @property
     def measured_epochs(self) -> list[int]:
@@ -402,6 +445,8 @@ class Settings:
             ValueError: If the network takes no widths, or one only.
         """
         changes = {}
+        if self.imbalance is not None and not self.metrics:
+            changes["metrics"] = _OF_UNEQUAL
         if self.fraction != 1:
             changes["fraction"] = 1.0
             changes["epochs"] = max(1, round(self.fraction * self.epochs))

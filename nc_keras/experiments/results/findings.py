@@ -51,6 +51,11 @@ def notices(record: Mapping[str, Any]) -> list[str]:
             f"{data['ratio']:g} times the images of the smallest, in training "
             "alone."
         )
+    if data.get("oversample"):
+        sentences.append(
+            "Images of rare classes come up to "
+            f"{data['oversample']:g} times in a pass."
+        )
     if data.get("test_images") is not None:
         sentences.append(
             f"Tested on {data['test_images']:,} images, not on all of them."

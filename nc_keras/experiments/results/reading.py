@@ -73,7 +73,7 @@ def _check_facts(record):
         for name in ("train", "test", "classes"):
             _number(f"data.{name}", data.get(name), needed=True)
         is_unequal = data.get("imbalance") is not None
-        for name in ("per_class", "test_images"):
+        for name in ("per_class", "test_images", "oversample"):
             _number(f"data.{name}", data.get(name))
         _number("data.ratio", data.get("ratio"), needed=is_unequal)
     note = data.get("note", "")

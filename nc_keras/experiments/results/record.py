@@ -163,6 +163,7 @@ def build_record(
             "test_images": settings.test_images,
             "imbalance": settings.imbalance,
             "ratio": settings.ratio,
+            "oversample": settings.oversample,
             **({"note": note} if note else {}),
         },
         "metrics": list(settings.metrics),

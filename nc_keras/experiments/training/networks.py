@@ -8,6 +8,7 @@ import nc_keras
 from nc_keras.experiments.datasets import Dataset
 from nc_keras.experiments.datasets import ImageStream
 from nc_keras.experiments.options.own import name_of
+from nc_keras.experiments.options.settings import OF_COSINES
 from nc_keras.experiments.options.settings import Settings
 from nc_keras.experiments.options.settings import depth_of
 from nc_keras.measuring.heads import Head
@@ -21,7 +22,11 @@ _BUILDERS = {
 
 
 def build_network(
-    settings: Settings, head: str, input_shape: tuple, num_classes: int
+    settings: Settings,
+    head: str,
+    input_shape: tuple,
+    num_classes: int,
+    loss: str = "ce",
 ) -> keras.Model:
     """Returns a network for standardised images.
 
@@ -30,7 +35,16 @@ def build_network(
         head: One of its heads.
         input_shape: Tuple `(height, width, channels)`.
         num_classes: Integer.
+        loss: One of its losses. That of cosines has features of length 1
+            before its head, and rows of length 1 in it.
     """
+    network = _plain_network(settings, head, input_shape, num_classes)
+    if settings.meant("losses", loss) in OF_COSINES:
+        return _of_cosines(network)
+    return network
+
+
+def _plain_network(settings, head, input_shape, num_classes):
     own = settings.meant("network", settings.network)
     if not isinstance(own, str):
         return _own(settings, own, head, input_shape, num_classes)
@@ -88,8 +102,24 @@ def build_head(
     return layer
 
 
+def _of_cosines(network):
+    """The network with features of length 1, and a head of such rows."""
+    head = network.layers[-1]
+    config = {"name": head.name, "num_classes": head.kernel.shape[1]}
+    if isinstance(head, keras.layers.Dense):
+        copy = nc_keras.layers.CosineClassifier(**config)
+    else:
+        copy = type(head).from_config(head.get_config())
+    unit = nc_keras.layers.UnitNormalization(name="unit_features")
+    outputs = copy(unit(head.input))
+    return keras.Model(network.inputs[0], outputs, name=network.name)
+
+
 def build_model(
-    settings: Settings, head: str, dataset: Dataset | ImageStream
+    settings: Settings,
+    head: str,
+    dataset: Dataset | ImageStream,
+    loss: str = "ce",
 ) -> keras.Model:
     """Returns a network for the examples as they are stored.
 
@@ -101,6 +131,7 @@ def build_model(
         settings: The settings of the recipe.
         head: One of its heads.
         dataset: The data, whose pixel statistics are taken.
+        loss: One of its losses, as in `build_network`.
     """
     layers = [keras.Input(dataset.image_shape)]
     shape = dataset.image_shape
@@ -119,7 +150,7 @@ def build_model(
     elif dataset.is_uint8:
         # Keras casts no integers.
         layers.append(nc_keras.layers.Standardization([0.0], [1.0]))
-    network = build_network(settings, head, shape, dataset.num_classes)
+    network = build_network(settings, head, shape, dataset.num_classes, loss)
     if is_own or not isinstance(settings.meant("heads", head), str):
         _validate(network, settings, head, dataset.num_classes)
     return keras.Sequential([*layers, network], name="standardised")

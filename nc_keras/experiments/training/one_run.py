@@ -103,6 +103,7 @@ class Training:
         self.folder = settings.folder / run.name
         self.stopwatch = Stopwatch()
         lasting = [
+            *follow(model),
             self.stopwatch,
             panels(settings, run, dataset, self.folder),
         ]
@@ -193,18 +194,32 @@ def compiled_model(
     """Returns the network of a run with its optimizer and loss."""
     policy = "mixed_bfloat16" if settings.precision == "bfloat16" else "float32"
     keras.config.set_dtype_policy(policy)
-    model = build_model(settings, run.head, dataset)
+    model = build_model(settings, run.head, dataset, run.loss)
     model.compile(
         optimizer=nc_keras.optimizers.SGD(
             settings.rate(run.loss).value,
             settings.momentum,
             settings.weight_decay,
         ),
-        loss=build_loss(settings, run.loss, dataset.num_classes),
+        loss=build_loss(settings, run.loss, class_counts(dataset)),
         metrics=["accuracy"],
         steps_per_execution=settings.steps_per_execution,
     )
     return model
+
+
+def class_counts(dataset: Dataset | ImageStream) -> list[int]:
+    """The training examples per class; zeros where only batches are known."""
+    labels = getattr(dataset, "y_train", np.empty(0, int))
+    return np.bincount(labels, minlength=dataset.num_classes).tolist()
+
+
+def follow(model: keras.Model) -> list[keras.callbacks.Callback]:
+    """The callback that a head which follows the class means needs."""
+    head = model.layers[-1].layers[-1]
+    if isinstance(head, nc_keras.layers.NearestETFClassifier):
+        return [nc_keras.callbacks.FollowClassMeans()]
+    return []
 
 
 def own_callbacks(

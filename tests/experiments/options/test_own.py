@@ -263,7 +263,7 @@ def test_a_name_for_a_built_in_is_that_one():
     assert one.rate("square").value == settings(losses="mse").rate("mse").value
     head = build_model(one, "frame", prepare(one)).layers[-1].layers[-1]
     assert isinstance(head, nc_keras.layers.ETFClassifier)
-    assert isinstance(build_loss(one, "square", 3), nc_keras.losses.MSE)
+    assert isinstance(build_loss(one, "square", [5] * 3), nc_keras.losses.MSE)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_a_head_object_is_another_one_in_each_run():
 
 def test_losses_and_callbacks_that_are_none():
     with pytest.raises(ValueError, match="must be a keras.losses.Loss"):
-        build_loss(settings(losses={"it": lambda c: 3}), "it", 3)
+        build_loss(settings(losses={"it": lambda c: 3}), "it", [5] * 3)
     one = settings(callbacks={"it": lambda run, folder: run})
     with pytest.raises(ValueError, match="Received: Run"):
         own_callbacks(one, Run("ce", "linear", 0), ROOT)
