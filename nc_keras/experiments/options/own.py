@@ -194,16 +194,20 @@ def by_tag(metrics: Any) -> dict[str, Any]:
     """
     if isinstance(metrics, str) or callable(metrics):
         metrics = (metrics,)
+    registry: dict[str, Any] = {}
     if metrics:
-        # Imports Keras, which the options of a command do without.
-        from nc_keras.metrics import METRICS
+        # Imports Keras, which the options of a command do without; and all of
+        # the library, for theory has metrics too.
+        from nc_keras.public import metrics as package
+
+        registry = package.METRICS
     found = {}
     for one in metrics:
         is_reference = isinstance(one, str) and ":" in one
         function = imported(one) if is_reference else one
         tags = [
             tag
-            for tag, known in METRICS.items()
+            for tag, known in registry.items()
             if function in (tag, known.function)
         ]
         if not tags:
@@ -213,7 +217,7 @@ def by_tag(metrics: Any) -> dict[str, Any]:
                 + nearest(
                     "A tag",
                     one if isinstance(one, str) else name_of(one),
-                    METRICS,
+                    registry,
                 )
             )
         found[tags[0]] = one
