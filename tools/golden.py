@@ -34,7 +34,9 @@ TOLERANCE = 6e-4
 Trajectory = dict[str, list[float]]
 
 
-def _recipe(network: str, widths: tuple[int, ...], loss: str, head: str):
+def _recipe(
+    network: str, widths: tuple[int, ...], loss: str, head: str, **changes
+):
     """A recipe on 400 digits: 12 batches of 32, and 16 images left over."""
 
     def train(folder: pathlib.Path) -> None:
@@ -47,13 +49,14 @@ def _recipe(network: str, widths: tuple[int, ...], loss: str, head: str):
             network=network,
             widths=widths,
             heads=(head,),
-            losses=(loss,),
+            losses=tuple(loss.split()),
             epochs=3,
             batch_size=32,
             per_class=40,
             learning_rate=0.002 if loss == "rescaled_square" else 0.02,
             output=folder,
             progress=False,
+            **changes,
         )
         dataset = prepare(settings)
         for run in settings.runs:
@@ -91,6 +94,18 @@ CASES: dict[str, Callable[[pathlib.Path], None]] = {
     ),
     "conv_net-rescaled_square-etf": _recipe(
         "conv_net", (4, 12), "rescaled_square", "etf"
+    ),
+    "unequal": _recipe(
+        "mlp",
+        (24, 16),
+        "vs ldam dot_regression",
+        "nearest_etf",
+        imbalance="step",
+        ratio=5.0,
+        oversample=2,
+    ),
+    "minority_collapse": _study(
+        "minority_collapse", widths=(24,), features=12, steps=30, decays=(0.8,)
     ),
     "weight_decay": _study(
         "weight_decay",
