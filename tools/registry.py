@@ -173,8 +173,7 @@ RESULTS = {
             "recipes.compare fashion_mnist_mlp --imbalance step --ratio 100 "
             "--per-class 500 --test-images 5000 --epochs 60 --measurements 6 "
             "--deepfool 0 --heads linear weight_norm etf nearest_etf "
-            "--losses ce logit_adjusted vs ldam dot_regression mse "
-            "--rates ldam 0.25 dot_regression 1.0",
+            "--losses ce logit_adjusted vs ldam dot_regression mse",
             ("unequal", *_MLP),
         ),
         Result(

@@ -112,6 +112,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     rate_at: Callable[[int], float] | None = None,
     measured: Any = "log",
+    metrics: Sequence[str] | None = None,
     steps_per_epoch: int | None = None,
 ) -> tuple[keras.Model, list[dict]]:
     """Trains one model of a study, or reads what an earlier command trained.
@@ -131,6 +132,7 @@ def train(
         rate_at: The learning rate of an epoch, counted from 0; or `None` for
             the optimizer's own.
         measured: The epochs at which neural collapse is measured.
+        metrics: The tags of what is measured; or `None` for those by default.
         steps_per_epoch: Steps that are called an epoch; or `None` for those
             of one pass over the images.
 
@@ -168,17 +170,20 @@ def train(
         make_deterministic()
         keras.utils.set_random_seed(study.seed)
         model = build()
+        is_partial = len(np.unique(dataset.y_train)) < dataset.num_classes
         panels = nc_keras.callbacks.NCTensorBoard(
             folder,
             dataset.x_train,
             dataset.y_train,
             (dataset.x_test, dataset.y_test),
             epochs=measured,
+            metrics=metrics,
+            missing="skip" if is_partial else "raise",
         )
         resumable = Resumable(folder, identity, [*callbacks, panels], rate_at)
-        steps = Order(dataset.y_train, remainder=study.remainder).num_batches(
-            batch_size
-        )
+        steps = Order(
+            dataset.pass_positions, remainder=study.remainder
+        ).num_batches(batch_size)
         # Where an epoch is no pass, the pass in which this one begins.
         first = resumable.begin * (steps_per_epoch or steps) // steps
         data = dataset.fit_data(

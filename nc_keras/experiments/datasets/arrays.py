@@ -64,6 +64,14 @@ class Dataset:
         return len(self.y_train)
 
     @property
+    def pass_positions(self) -> np.ndarray:
+        """The training images of one pass, in order, with repeats."""
+        positions = np.arange(self.num_train)
+        if self.repeats is None:
+            return positions
+        return np.repeat(positions, self.repeats)
+
+    @property
     def num_test(self) -> int:
         """Number of test images."""
         return len(self.y_test)
@@ -136,10 +144,7 @@ class Dataset:
             A dictionary with `x`, endless batches of images `[batch, height,
             width, channels]` and labels `[batch]`, and `steps_per_epoch`.
         """
-        positions = np.arange(self.num_train)
-        if self.repeats is not None:
-            positions = np.repeat(positions, self.repeats)
-        order = Order(positions, seed, first_epoch, remainder)
+        order = Order(self.pass_positions, seed, first_epoch, remainder)
         return {
             "x": resident_batches(
                 self.x_train, self.y_train, order, batch_size, devices

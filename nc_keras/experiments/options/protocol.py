@@ -131,6 +131,9 @@ DEFAULT_RATES = {
         LEARNING_RATES[16], Status.OURS, "MNIST's, for want of its own"
     ),
     "rescaled_square": Fact(LEARNING_RATES[8], Status.OURS),
+    # With features of length 1, gradients are small.
+    "ldam": Fact(LEARNING_RATES[24], Status.OURS),
+    "dot_regression": Fact(1.0, Status.OURS),
 }
 
 

@@ -482,7 +482,7 @@ class Settings:
         if loss in self.rates:
             return Fact(self.rates[loss], Status.OURS)
         loss = self.meant("losses", loss)
-        if loss not in LOSSES:
+        if loss not in DEFAULT_RATES:
             rate = DEFAULT_RATES["ce"].value
             return Fact(rate, Status.OURS, "that of ce, for want of its own")
         if self.protocol is None:
