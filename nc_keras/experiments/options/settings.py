@@ -483,7 +483,7 @@ class Settings:
             return Fact(self.rates[loss], Status.OURS)
         loss = self.meant("losses", loss)
         if loss not in DEFAULT_RATES:
-            rate = DEFAULT_RATES["ce"].value
+            rate = self.rate("ce").value
             return Fact(rate, Status.OURS, "that of ce, for want of its own")
         if self.protocol is None:
             return DEFAULT_RATES[loss]
