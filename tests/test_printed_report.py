@@ -71,7 +71,11 @@ def test_values_are_those_of_measure(metrics, memory, parts):
     h, y = nc_keras.FeatureExtractor(model)(*train)
     means = np.array([h[y == c].mean(0) for c in range(10)], "float64")
     expected = nc_keras.measure(
-        model, *test, train_means=means, metrics=metrics
+        model,
+        *test,
+        train_means=means,
+        train_counts=np.bincount(train[1]),
+        metrics=metrics,
     )
     assert_same(values["test"], expected, 1e-5)
     assert ("ncc_accuracy" in values["test"]) == (

@@ -169,6 +169,13 @@ RESULTS = {
             "figure.png",
         ),
         Result(
+            "minority_networks",
+            "recipes.studies.minority_networks",
+            _CONV_NET,
+            "figure.png",
+            backend="tensorflow",
+        ),
+        Result(
             "unequal_classes",
             "recipes.compare fashion_mnist_mlp --imbalance step --ratio 100 "
             "--per-class 500 --test-images 5000 --epochs 60 --measurements 6 "

@@ -5,6 +5,7 @@ import keras
 
 from nc_keras.callbacks.step_features import step_features
 from nc_keras.graph import all_layers
+from nc_keras.graph import resolve_layer
 from nc_keras.layers.nearest_etf_classifier import NearestETFClassifier
 
 
@@ -16,8 +17,12 @@ class FollowClassMeans(keras.callbacks.Callback):
     weights, so a checkpoint of the model is all that a resumed training
     needs.
 
+    Args:
+        head: The layer or its name, where a model has several; or `None` to
+            find it.
+
     Raises:
-        ValueError: If the model has no such layer, or several.
+        ValueError: In training, if the model has no such layer, or several.
 
     Example:
 
@@ -35,18 +40,18 @@ class FollowClassMeans(keras.callbacks.Callback):
     - [Markou et al., 2024](https://arxiv.org/abs/2411.01248).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, head: Any = None):
         super().__init__()
+        self.head = head
         self._undo = contextlib.ExitStack()
 
     def set_model(self, model: Any) -> None:
         self._undo.close()
         super().set_model(model)
-        heads = [
-            layer
-            for layer in all_layers(model)
-            if isinstance(layer, NearestETFClassifier)
-        ]
+        layers = all_layers(model)
+        if self.head is not None:
+            layers = [resolve_layer(model, self.head, "head")]
+        heads = [one for one in layers if isinstance(one, NearestETFClassifier)]
         if len(heads) != 1:
             raise ValueError(
                 "`FollowClassMeans` is for a model with one "

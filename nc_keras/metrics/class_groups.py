@@ -10,7 +10,7 @@ import numpy as np
 
 from nc_keras.arguments import real_array
 
-# Liu et al. 2019, ImageNet-LT: many above, few below, medium between.
+# The groups of ImageNet-LT: many above, few below, medium between.
 MANY, FEW = 100, 20
 
 

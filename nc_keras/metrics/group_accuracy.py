@@ -57,7 +57,7 @@ _of_group(
     "frequent classes",
 )
 _of_group("accuracy_minority", class_groups.minority, "rare classes")
-_LT = "Liu et al. 2019, ImageNet-LT"
+_LT = "ImageNet-LT, as the code of classifier-balancing"
 _of_group(
     "accuracy_many",
     lambda sizes: sizes > class_groups.MANY,

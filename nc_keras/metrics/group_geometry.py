@@ -13,7 +13,6 @@ from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.registry import metric
 from nc_keras.metrics import class_groups
 
-_SOURCE = "Fang et al. 2021, Fig. 3"
 _GROUPS = ("majority", "minority")
 
 
@@ -39,7 +38,7 @@ def _cosine(of, name, first, second, pairs):
         title=f"cosines of {of} by the size of classes",
         note=f"cosine, {pairs}",
         formula=f"mean cosine of the rows of M, of W, {pairs}",
-        source=_SOURCE,
+        source="Fang et al. 2021, Fig. 3" if of == "weights" else "",
     )(cosine)
 
 

@@ -235,3 +235,14 @@ def test_mixed_precision(flat):
         model.fit(x[:64], y[:64], verbose=0, callbacks=callbacks)
         norms = np.linalg.norm(array(head.kernel), axis=0)
         np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
+
+
+def test_the_head_can_be_named(flat):
+    x, y = flat
+    head = NearestETFClassifier(10, name="moving")
+    model = model_of(head)
+    follow = nc_keras.callbacks.FollowClassMeans("moving")
+    model.fit(x[:256], y[:256], verbose=0, callbacks=[follow])
+    assert array(head.seen).all()
+    with pytest.raises(ValueError, match="with 0"):
+        nc_keras.callbacks.FollowClassMeans(model.layers[0]).set_model(model)
