@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from nc_keras.experiments.results import summary
 from nc_keras.experiments.results import tables
 from nc_keras.experiments.results.findings import findings as findings_of
@@ -27,7 +29,8 @@ def reduced(record: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("parts", "snr", "times", "epochs", "command"):
         kept.pop(name, None)
     if "runs" in kept:
-        kept["runs"] = [_reduced_run(run) for run in kept["runs"]]
+        shown = {*_KEYS, *_logged(kept.get("metrics") or ())}
+        kept["runs"] = [_reduced_run(run, shown) for run in kept["runs"]]
     for network in kept.get("networks", ()):
         network.pop("curves", None)
     settings = dict(kept["settings"])
@@ -217,6 +220,70 @@ def kernels(kept: Kept) -> str:
     return table(_of(kept, "table"), across=True)
 
 
+def rare(kept: Kept) -> str:
+    """What each loss and head make of rare classes, the best first."""
+    columns = {
+        "test, rare, %": ("val_accuracy_minority", 100, ".1f"),
+        "test, frequent, %": ("val_accuracy_majority", 100, ".1f"),
+        "test, all, %": ("val_balanced_accuracy", 100, ".1f"),
+        "NC1": ("nc1", 1, ".3g"),
+        "cosine of rare rows": ("cosine_minority_weights", 1, ".2f"),
+        "cosine of rare means": ("cosine_minority_means", 1, ".2f"),
+        "to the nearest ETF": ("nc2_nearest_etf_means", 1, ".2f"),
+    }
+    rows = []
+    for (loss, head), by_seed in _by_pair(kept).items():
+        row = {"loss": loss, "head": head}
+        for title, (key, factor, form) in columns.items():
+            values = [factor * one[key] for one in by_seed.values()]
+            mean, spread = np.mean(values), np.std(values, ddof=1)
+            row[title] = f"{mean:{form}} ± {spread:{form}}"
+        rows.append((-_rare(by_seed).mean(), row))
+    return table([row for _, row in sorted(rows, key=lambda one: one[0])])
+
+
+def rare_findings(kept: Kept) -> str:
+    """With which losses and heads rare classes gain, seed by seed."""
+    pairs = _by_pair(kept)
+    plain = pairs.pop(("ce", "linear"))
+    said: dict[str, list[str]] = {"better": [], "worse": [], "mixed": []}
+    gains = {
+        pair: 100 * (_rare(by_seed) - _rare(plain))
+        for pair, by_seed in pairs.items()
+    }
+    for (loss, head), gain in sorted(
+        gains.items(), key=lambda one: -one[1].mean()
+    ):
+        kind = "better" if (gain > 0).all() else "mixed"
+        kind = "worse" if (gain < 0).all() else kind
+        said[kind].append(f"`{loss}` {head} ({gain.mean():+.1f} points)")
+    beside = f"`ce` with a linear head ({100 * _rare(plain).mean():.1f} %)"
+    words = {
+        "better": f"Rare classes are better than with {beside} in every seed",
+        "worse": "Worse in every seed",
+        "mixed": "Better in some seeds and worse in others",
+    }
+    return "\n".join(
+        f"* {words[kind]}: {', '.join(names)}."
+        for kind, names in said.items()
+        if names
+    )
+
+
+def _by_pair(kept):
+    """The last logs by loss and head, and by seed."""
+    found: dict[tuple[str, str], dict[int, Any]] = {}
+    for run in kept["record"]["runs"]:
+        pair = run["loss"], run["head"]
+        found.setdefault(pair, {})[run["seed"]] = run["last"]
+    return {pair: dict(sorted(rows.items())) for pair, rows in found.items()}
+
+
+def _rare(by_seed):
+    """The test accuracy of rare classes of each seed."""
+    return np.array([one["val_accuracy_minority"] for one in by_seed.values()])
+
+
 def claims(kept: Kept) -> str:
     """In how many pairs of neighbours the rank fell."""
     return table(_of(kept, "claims"))
@@ -310,7 +377,7 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
         *(made, comparison, findings, terminal_phase, sweep),
         *(digits_sentence, turned_sentence),
         *(parity, verdict, moments, cases, arms, runs, grid, claims, bounds),
-        *(observations, measurements, kernels),
+        *(observations, measurements, kernels, rare, rare_findings),
         *(forward, classes, growth, speed),
     )
 }
@@ -364,11 +431,16 @@ def _arrow(zero, last, key, factor, form):
     return " → ".join(f"{factor * row[key]:{form}}" for row in both)
 
 
-def _reduced_run(run):
+def _logged(tags):
+    """The keys of metrics in the logs, of training and test set."""
+    return [prefix + tag for tag in tags for prefix in ("", "val_")]
+
+
+def _reduced_run(run, shown):
     if "head" not in run:
         return run
     return {
-        key: {k: v for k, v in value.items() if k in _KEYS}
+        key: {k: v for k, v in value.items() if k in shown}
         if key in ("first", "at_terminal_epoch", "last") and value
         else value
         for key, value in run.items()

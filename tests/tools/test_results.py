@@ -8,6 +8,7 @@ import keras
 import pytest
 
 from tools import check_demo
+from tools import fragments
 from tools import golden
 from tools import pages
 from tools import registry
@@ -130,3 +131,34 @@ def test_the_records_that_are_kept_are_small():
     for path in (results.ROOT / "docs" / "results").glob("*.json"):
         assert path.stat().st_size < 150_000
         assert len(json.loads(path.read_text())["commit"]) == 40
+
+
+def test_what_helps_rare_classes_is_told_seed_by_seed():
+    tags = ("val_accuracy_minority", "val_accuracy_majority")
+    tags += ("val_balanced_accuracy", "nc1", "cosine_minority_weights")
+    tags += ("cosine_minority_means", "nc2_nearest_etf_means")
+    accuracies = {
+        ("ce", "linear"): (0.5, 0.6),
+        ("vs", "linear"): (0.6, 0.7),
+        ("mse", "etf"): (0.1, 0.2),
+        ("ce", "etf"): (0.7, 0.5),
+    }
+    runs = [
+        {
+            "loss": loss,
+            "head": head,
+            "seed": seed,
+            "last": dict.fromkeys(tags, accuracy),
+        }
+        for (loss, head), both in accuracies.items()
+        for seed, accuracy in enumerate(both)
+    ]
+    kept = {"record": {"runs": runs[::-1]}}
+    better, worse, mixed = fragments.rare_findings(kept).split("\n")
+    assert "`vs` linear (+10.0 points)" in better and "etf" not in better
+    assert "`mse` etf (-40.0 points)" in worse
+    assert "`ce` etf (+5.0 points)" in mixed
+    rows = fragments.rare(kept).split("\n")[2:]
+    first = [row.split(" | ")[0] for row in rows]
+    assert first == ["| vs", "| ce", "| ce", "| mse"]
+    assert "65.0 ± 7.1" in rows[0]
