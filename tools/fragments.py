@@ -29,8 +29,8 @@ def reduced(record: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("parts", "snr", "times", "epochs", "command"):
         kept.pop(name, None)
     if "runs" in kept:
-        shown = {*_KEYS, *_logged(kept.get("metrics") or ())}
-        kept["runs"] = [_reduced_run(run, shown) for run in kept["runs"]]
+        more = _logged(kept.get("metrics") or ())
+        kept["runs"] = [_reduced_run(run, more) for run in kept["runs"]]
     for network in kept.get("networks", ()):
         network.pop("curves", None)
     settings = dict(kept["settings"])
@@ -436,11 +436,15 @@ def _logged(tags):
     return [prefix + tag for tag in tags for prefix in ("", "val_")]
 
 
-def _reduced_run(run, shown):
+def _reduced_run(run, more):
     if "head" not in run:
         return run
     return {
-        key: {k: v for k, v in value.items() if k in shown}
+        key: {
+            k: v
+            for k, v in value.items()
+            if k in _KEYS or (key == "last" and k in more)
+        }
         if key in ("first", "at_terminal_epoch", "last") and value
         else value
         for key, value in run.items()

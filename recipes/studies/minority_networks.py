@@ -27,6 +27,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import nc_keras
+from nc_keras.epochs import log_spaced_epochs
 from nc_keras.experiments import datasets
 from nc_keras.experiments import studies
 from nc_keras.experiments.options.schedule import stepped_rate
@@ -42,6 +43,8 @@ _MEASURED = {
     "test accuracy, rare": "val_accuracy_minority",
     "nc1": "nc1",
 }
+# At how many epochs: what counts is the last.
+_MEASUREMENTS = 8
 _TAGS = (
     *("nc1", "accuracy", "accuracy_majority", "accuracy_minority"),
     *("cosine_majority_weights", "cosine_minority_weights", "ufm_decay"),
@@ -138,6 +141,7 @@ def _point(study, ratio, oversample=0):
         rate_at=lambda epoch: stepped_rate(
             study.learning_rate, epoch, study.epochs, (1 / 3, 2 / 3)
         ),
+        measured=log_spaced_epochs(study.epochs, _MEASUREMENTS),
         metrics=_TAGS,
     )
     last = studies.last_measured(logs)
