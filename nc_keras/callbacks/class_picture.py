@@ -40,7 +40,7 @@ def cosine_image(rows: np.ndarray, size: int = _SIZE) -> np.ndarray:
 
 
 def cosine_picture(
-    rows: np.ndarray, names: Sequence[str], title: str
+    rows: np.ndarray, names: Sequence[str] | np.ndarray, title: str
 ) -> np.ndarray:
     """Draws the cosines between rows, with axes, names and a colour bar.
 
@@ -68,7 +68,7 @@ def cosine_picture(
 
 
 def logit_picture(
-    logits: np.ndarray, names: Sequence[str], title: str
+    logits: np.ndarray, names: Sequence[str] | np.ndarray, title: str
 ) -> np.ndarray:
     """Draws the outputs at the class means, red above zero, and blue below.
 

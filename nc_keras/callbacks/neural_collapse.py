@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from typing import Unpack
 
 # The arrays of a LastLayer that are kept with a checkpoint.
-_KEPT = ("means", "variances", "counts", "kernel", "bias", "classes")
-_KEPT += ("train_means", "train_counts")
+_KEPT = (
+    *("means", "variances", "counts", "kernel", "bias", "classes"),
+    *("train_means", "train_counts"),
+)
 _PREFIXES = {"training": "", "validation": "val_"}
 
 

@@ -61,8 +61,8 @@ def with_principal_variances(layer: LastLayer) -> LastLayer:
 
 def available(layer: LastLayer) -> list[str]:
     """Returns which needs of metrics a layer without examples can serve."""
-    needs = ("kernel", "train_means", "scatter", "principal_variances")
-    needs += ("class_sizes",)
+    needs = ["kernel", "train_means", "class_sizes", "scatter"]
+    needs += ["principal_variances"]
     return [n for n in needs if getattr(layer, n) is not None]
 
 
