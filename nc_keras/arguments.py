@@ -55,6 +55,22 @@ def checked(**kinds: str) -> Callable[[Callable], Callable]:
     return decorate
 
 
+def require_numbers(**values: Any) -> None:
+    """Sees that arguments are real and finite, where nothing can wrap a call.
+
+    Keras reads the signature of a layer's `__init__`.
+
+    Args:
+        **values: The arguments, by their names.
+
+    Raises:
+        TypeError: If one is no real number.
+        ValueError: If one is not finite.
+    """
+    for name, value in values.items():
+        _number(name, value)
+
+
 def _optional(parameter):
     return parameter.default is None or "None" in str(parameter.annotation)
 

@@ -109,6 +109,7 @@ def calls():
                 "bias": np.zeros(3),
                 "num_classes": 3,
                 "train_means": H[:3],
+                "train_counts": [4, 4, 4],
                 "missing": "raise",
                 "metrics": "all",
                 "ood": H,
@@ -159,6 +160,23 @@ def calls():
             {"majority": 2, "minority": 2, "e_w": 1.0, "e_h": 2.0},
         ),
         (theory.seli, {"counts": [4, 2, 2]}),
+        (metrics.group_means, {"values": [0.5, 1.0], "groups": {"a": [1]}}),
+        (nc_keras.layers.Rho, {"initial_value": 1.0, "decay": 0.1}),
+        (
+            nc_keras.layers.ETFClassifier,
+            {"num_classes": 3, "scale": 1.0, "seed": 0},
+        ),
+        (nc_keras.layers.CosineClassifier, {"num_classes": 3, "scale": 1.0}),
+        (
+            nc_keras.layers.NearestETFClassifier,
+            {
+                "num_classes": 3,
+                "scale": 1.0,
+                "seed": 0,
+                "momentum": 0.9,
+                "proximal": 0.1,
+            },
+        ),
         (theory.nearest_etf, {"means": H[:3]}),
         (
             nc_keras.losses.class_balanced_weights,

@@ -3,6 +3,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from nc_keras.arguments import require_numbers
 from nc_keras.geometry import validate_num_classes
 from nc_keras.layers.lengths import lengths
 
@@ -48,6 +49,7 @@ class CosineClassifier(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        require_numbers(scale=scale)
         if not scale > 0:
             raise ValueError(
                 f"`scale` must be positive. Received: scale={scale}."

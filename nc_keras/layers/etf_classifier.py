@@ -4,6 +4,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from nc_keras.arguments import require_numbers
 from nc_keras.geometry import simplex_etf
 from nc_keras.geometry import validate_num_classes
 
@@ -74,6 +75,7 @@ class ETFClassifier(keras.layers.Layer):
                 f"Received: activation={activation!r}."
             )
         super().__init__(**kwargs)
+        require_numbers(scale=scale)
         if not scale > 0:
             raise ValueError(
                 f"`scale` must be positive. Received: scale={scale}."

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from nc_keras.arguments import require_numbers
 from nc_keras.geometry import centered_basis
 from nc_keras.geometry import simplex_etf
 from nc_keras.geometry import validate_num_classes
@@ -73,6 +74,7 @@ class NearestETFClassifier(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        require_numbers(scale=scale, momentum=momentum, proximal=proximal)
         if not scale > 0:
             raise ValueError(
                 f"`scale` must be positive. Received: scale={scale}."

@@ -3,6 +3,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from nc_keras.arguments import require_numbers
+
 
 @keras.saving.register_keras_serializable(package="nc_keras")
 class Rho(keras.layers.Layer):
@@ -46,6 +48,7 @@ class Rho(keras.layers.Layer):
         self, initial_value: float = 1.0, decay: float = 0.0, **kwargs: Any
     ):
         super().__init__(**kwargs)
+        require_numbers(initial_value=initial_value, decay=decay)
         if not initial_value > 0 or not decay >= 0:
             raise ValueError(
                 "`initial_value` must be positive, and `decay` not negative. "

@@ -55,6 +55,11 @@ def group_means(
         ValueError: If a class is not in `0 .. C - 1`.
     """
     values = real_array(values, "`values`").astype("float64")
+    if not isinstance(groups, Mapping):
+        raise ValueError(
+            "`groups` must be a dictionary of the classes of each group. "
+            f"Received: groups={groups!r}."
+        )
     if values.ndim != 1:
         raise ValueError(
             "`values` must have one number per class. Received: values of "
@@ -62,17 +67,14 @@ def group_means(
         )
     means = {}
     for name, members in groups.items():
-        chosen = np.asarray(list(members))
-        if len(chosen) and not (
-            chosen.dtype.kind in "iu"
-            and 0 <= chosen.min() <= chosen.max() < len(values)
-        ):
+        chosen = real_array(members, f"The group {name!r}").reshape(-1)
+        is_index = (chosen == np.round(chosen)) & (chosen >= 0)
+        if not (is_index & (chosen < len(values))).all():
             raise ValueError(
                 f"The classes of the group {name!r} must be integers in "
                 f"0 .. {len(values) - 1}. Received: {chosen.tolist()}."
             )
-        of_group = values[chosen] if len(chosen) else values[:0]
-        means[name] = mean_or_nan(of_group)
+        means[name] = mean_or_nan(values[chosen.astype(int)])
     return means
 
 
