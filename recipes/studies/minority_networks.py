@@ -65,7 +65,7 @@ class MinorityNetworks(Study):
     """How often a rare image comes in a pass, in one more training at the
     largest finite ratio; 0 for none."""
 
-    filters: tuple[int, ...] = (32, 64, 128)
+    filters: tuple[int, ...] = (16, 32, 64)
     """Filters of each block of the ConvNet."""
 
     batch_size: int = 32
@@ -82,7 +82,7 @@ class MinorityNetworks(Study):
 
 
 STUDY = MinorityNetworks(
-    "minority_networks", per_class=200, test_images=2000, epochs=60
+    "minority_networks", per_class=100, test_images=2000, epochs=60
 )
 
 
