@@ -54,6 +54,8 @@ def test_the_prediction_is_of_the_decay_and_the_counts():
     assert -1 / 3 < below < beyond == pytest.approx(1.0)
     assert predicted(counts, None, relu=False) is None
     assert predicted(np.array([5, 5]), 1e-3, relu=False) is None
+    # Of classes without an example there is no theory.
+    assert predicted(np.array([5, 5, 0]), 1e-3, relu=False) is None
     # A negative one is no decay: the network is not at a minimum.
     assert predicted(counts, -1e-3, relu=True) is None
 
