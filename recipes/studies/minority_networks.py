@@ -154,7 +154,7 @@ def _point(study, ratio, oversample=0):
     decay = None if oversample else last.get("ufm_decay")
     return {
         # JSON has no infinity.
-        "ratio": "inf" if math.isinf(ratio) else ratio,
+        "ratio": f"{ratio:g}",
         "oversample": oversample,
         "counts": counts.tolist(),
         "measured": found,
@@ -295,7 +295,7 @@ def _draw(points, figure: Figure):
             )
     axes[1].set_title("test accuracy")
     for axis in axes:
-        axis.set_xticks(places, [str(one["ratio"]) for one in plain])
+        axis.set_xticks(places, [one["ratio"] for one in plain])
         axis.set_xlabel("images of a frequent class for one of a rare class")
         axis.grid(True)
         axis.legend()
