@@ -469,7 +469,7 @@ def test_classes_are_made_unequal(kind, minority):
     [
         (("cubic", 10.0), "must be one of"),
         (("step", 0.5), "1 or more"),
-        (("step", np.inf), "and finite"),
+        (("exponential", np.inf), "and finite"),
         (("step", np.nan), "1 or more"),
         (("step", 10.0, 10), "leave one"),
         (("step", 10.0, 0), "leave one"),
