@@ -3,15 +3,9 @@
 Groups are by the training examples per class, whatever the measured set.
 """
 
-from typing import Any
-
-from nc_keras.measuring.examples import Examples
 from nc_keras.measuring.registry import metric
 from nc_keras.metrics import class_groups
-
-
-def _correct(examples: Examples) -> Any:
-    return examples.decisions == examples.labels
+from nc_keras.metrics.accuracy import accuracy
 
 
 def _of_group(tag, is_member, members, source=""):
@@ -36,7 +30,7 @@ def _of_group(tag, is_member, members, source=""):
         formula=f"mean accuracy of classes: {members}",
         goal="1",
         source=source,
-    )(_correct)
+    )(accuracy)
 
 
 metric(
@@ -50,7 +44,7 @@ metric(
     note="mean of class accuracies",
     formula="mean over the classes of their accuracies",
     goal="1",
-)(_correct)
+)(accuracy)
 _of_group(
     "accuracy_majority",
     lambda sizes: ~class_groups.minority(sizes),

@@ -153,10 +153,9 @@ def prepare(settings: Settings) -> Dataset | ImageStream | SourceStream:
     else:
         dataset = own_dataset(settings.dataset, data)
     if isinstance(dataset, SourceStream):
-        if (
-            *(settings.per_class, settings.test_images),
-            *(settings.imbalance, settings.oversample),
-        ) != (None,) * 4:
+        parts = (settings.per_class, settings.test_images)
+        parts += (settings.imbalance, settings.oversample)
+        if any(one is not None for one in parts):
             raise ValueError(
                 f"All batches of {dataset.name!r} are read, which come from a "
                 "source. Leave --per-class, --imbalance, --oversample and "

@@ -281,7 +281,7 @@ class Settings:
                 )
         if not self.runs:
             raise ValueError(
-                f"None of these losses can be trained with these heads: "
+                "None of these losses can be trained with these heads: "
                 "`dot_regression` needs a fixed head, and `ldam` one whose "
                 f"rows have one length. Received: losses={self.losses}, "
                 f"heads={self.heads}."
