@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 import nc_keras
+from nc_keras.experiments.training.interrupts import Interrupts
 from nc_keras.experiments.training.progress import EpochProgress
 from nc_keras.writers.files import replace_atomically
 
@@ -79,13 +80,15 @@ class Resumable:
             bar: What a progress bar says; or `None` for none.
             **data: What `keras.Model.fit` is to know of the data.
         """
+        shown = [] if bar is None else [EpochProgress(bar)]
         with contextlib.ExitStack() as stack:
-            bars = [] if bar is None else [EpochProgress(bar)]
+            # A bar is gone before an interrupt leaves.
+            around = map(stack.enter_context, [Interrupts(), *shown])
             model.fit(
                 **data,
                 initial_epoch=self.begin,
                 epochs=epochs,
-                callbacks=[*self._callbacks, *map(stack.enter_context, bars)],
+                callbacks=[*self._callbacks, *around],
                 verbose=0,
             )
 
