@@ -285,6 +285,11 @@ def chain_of(
             yield one, unwrapped(one), is_chain
 
 
+def maker_of(tensor: Any) -> Any:
+    """Returns the layer or operation that made a symbolic tensor."""
+    return _key(tensor)[0]
+
+
 def _key(tensor):
     """The operation that made a tensor, and at which of its calls."""
     return tensor._keras_history[:2]

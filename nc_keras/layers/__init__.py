@@ -1,9 +1,13 @@
 from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.cosine_classifier import CosineClassifier
 from nc_keras.layers.etf_classifier import ETFClassifier
+from nc_keras.layers.filter_response_normalization import (
+    FilterResponseNormalization,
+)
 from nc_keras.layers.nearest_etf_classifier import NearestETFClassifier
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.standardization import Standardization
+from nc_keras.layers.tlu import TLU
 from nc_keras.layers.unit_normalization import UnitNormalization
 from nc_keras.layers.weight_norm_dense import WeightNormDense
 from nc_keras.layers.weight_normalization import WeightNormalization
@@ -12,9 +16,11 @@ __all__ = [
     "BatchNormalization",
     "CosineClassifier",
     "ETFClassifier",
+    "FilterResponseNormalization",
     "NearestETFClassifier",
     "Rho",
     "Standardization",
+    "TLU",
     "UnitNormalization",
     "WeightNormDense",
     "WeightNormalization",

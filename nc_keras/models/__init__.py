@@ -2,6 +2,7 @@ from nc_keras.models.conv_net import ConvNet
 from nc_keras.models.densenet import DenseNet
 from nc_keras.models.homogeneous_net import HomogeneousNet
 from nc_keras.models.mlp import MLP
+from nc_keras.models.normalization import renormalized
 from nc_keras.models.normalized import Normalized
 from nc_keras.models.resnet import ResNet
 from nc_keras.models.unconstrained_features import UnconstrainedFeatures
@@ -16,4 +17,5 @@ __all__ = [
     "Normalized",
     "ResNet",
     "UnconstrainedFeatures",
+    "renormalized",
 ]

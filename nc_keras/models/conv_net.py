@@ -5,6 +5,7 @@ import keras
 
 from nc_keras.models.blocks import batch_norm
 from nc_keras.models.heads import make_head
+from nc_keras.models.normalization import renormalized
 
 
 def ConvNet(
@@ -13,6 +14,7 @@ def ConvNet(
     filters: Sequence[int] = (32, 64, 128),
     head: str | Any = "linear",
     name: str = "conv_net",
+    norm: str = "batch",
 ) -> keras.Model:
     """A small convolutional network with global average pooling.
 
@@ -24,9 +26,11 @@ def ConvNet(
         num_classes: Integer, the number of classes, at least 2.
         filters: Tuple of integers, the filters of each block. The last is the
             dimension of the features. Defaults to `(32, 64, 128)`.
-        head: `"linear"`, `"etf"`, `"etf_canonical"`, `"weight_norm"` or a
-            layer. Defaults to `"linear"`.
+        head: `"linear"`, `"etf"`, `"etf_canonical"`, `"nearest_etf"`,
+            `"weight_norm"` or a layer. Defaults to `"linear"`.
         name: The name of the model.
+        norm: `"batch"`, or `"frn"` or `"none"` for a network without batch
+            statistics, see `nc_keras.models.renormalized`.
 
     Returns:
         A functional model whose last layer is the head. It returns raw
@@ -65,4 +69,5 @@ def ConvNet(
         x = keras.layers.ReLU()(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     outputs = make_head(head, num_classes)(x)
-    return keras.Model(inputs, outputs, name=name)
+    model = keras.Model(inputs, outputs, name=name)
+    return renormalized(model, norm)

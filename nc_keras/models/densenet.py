@@ -12,6 +12,7 @@ from nc_keras.models.blocks import max_pool
 from nc_keras.models.blocks import relu
 from nc_keras.models.blocks import torch_linear
 from nc_keras.models.heads import make_head
+from nc_keras.models.normalization import renormalized
 
 # Layers in each block, growth rate, filters of the stem, and whether the
 # layers are bottlenecks and the transitions halve the features (DenseNet-BC).
@@ -33,6 +34,7 @@ def DenseNet(
     head: str | Any = "linear",
     feature_dim: int | None = None,
     name: str | None = None,
+    norm: str = "batch",
 ) -> keras.Model:
     """A densely connected network without dropout, as the papers trained.
 
@@ -50,13 +52,15 @@ def DenseNet(
         stem: `"cifar"`, a 3x3 convolution, for small images, or `"imagenet"`,
             a 7x7 convolution with stride 2, BatchNorm, ReLU and max-pooling.
             Defaults to `"cifar"`.
-        head: `"linear"`, `"etf"`, `"etf_canonical"`, `"weight_norm"` or a
-            layer. Defaults to `"linear"`.
+        head: `"linear"`, `"etf"`, `"etf_canonical"`, `"nearest_etf"`,
+            `"weight_norm"` or a layer. Defaults to `"linear"`.
         feature_dim: Integer or `None`. If given, a 1x1 convolution before the
             last BatchNorm makes this many features of all those that the
             network has gathered. `num_classes` carries the d = C variant of
             Zhu et al., who had no DenseNet, over to this one.
         name: The name of the model. Defaults to `densenet_<depth>`.
+        norm: `"batch"`, or `"frn"` or `"none"` for a network without batch
+            statistics, see `nc_keras.models.renormalized`.
 
     Returns:
         A functional model whose last layer is the head. It returns raw
@@ -101,7 +105,8 @@ def DenseNet(
     x = relu(batch_norm("features_norm5")(x))
     x = keras.layers.GlobalAveragePooling2D()(x)
     outputs = make_head(head, num_classes, torch_linear)(x)
-    return keras.Model(inputs, outputs, name=name or f"densenet_{depth}")
+    model = keras.Model(inputs, outputs, name=name or f"densenet_{depth}")
+    return renormalized(model, norm)
 
 
 def _dense_layer(x, growth, bottleneck, name_of):

@@ -11,6 +11,7 @@ from nc_keras.models.blocks import max_pool
 from nc_keras.models.blocks import relu
 from nc_keras.models.blocks import torch_linear
 from nc_keras.models.heads import make_head
+from nc_keras.models.normalization import renormalized
 
 # Blocks in each of the four stages, and whether they are bottlenecks.
 DEPTHS = {
@@ -31,6 +32,7 @@ def ResNet(
     feature_dim: int | None = None,
     width: int = 64,
     name: str | None = None,
+    norm: str = "batch",
 ) -> keras.Model:
     """A residual network, as torchvision's, which the papers trained.
 
@@ -46,14 +48,16 @@ def ResNet(
         stem: `"cifar"`, a 3x3 convolution, for small images, or `"imagenet"`,
             a 7x7 convolution with stride 2 and max-pooling. Defaults to
             `"cifar"`.
-        head: `"linear"`, `"etf"`, `"etf_canonical"`, `"weight_norm"` or a
-            layer. Defaults to `"linear"`.
+        head: `"linear"`, `"etf"`, `"etf_canonical"`, `"nearest_etf"`,
+            `"weight_norm"` or a layer. Defaults to `"linear"`.
         feature_dim: Integer or `None`. If given, the last block ends with so
             many filters instead of 512 or 2048; `num_classes` is the d = C
             variant of Zhu et al.
         width: Integer, the filters of the first stage; the others have 2, 4
             and 8 times as many. Defaults to `64`.
         name: The name of the model. Defaults to `resnet_<depth>`.
+        norm: `"batch"`, or `"frn"` or `"none"` for a network without batch
+            statistics, see `nc_keras.models.renormalized`.
 
     Returns:
         A functional model whose last layer is the head. It returns raw
@@ -101,7 +105,8 @@ def ResNet(
             )
     x = keras.layers.GlobalAveragePooling2D(name="avgpool")(x)
     outputs = make_head(head, num_classes, torch_linear)(x)
-    return keras.Model(inputs, outputs, name=name or f"resnet_{depth}")
+    model = keras.Model(inputs, outputs, name=name or f"resnet_{depth}")
+    return renormalized(model, norm)
 
 
 def _basic_block(x, filters, out, strides, name):

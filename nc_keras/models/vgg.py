@@ -9,6 +9,7 @@ from nc_keras.models.blocks import depth_of
 from nc_keras.models.blocks import image_input
 from nc_keras.models.blocks import relu
 from nc_keras.models.heads import make_head
+from nc_keras.models.normalization import renormalized
 
 # Convolutions in each of the five blocks.
 DEPTHS = {
@@ -29,6 +30,7 @@ def VGG(
     hidden: Sequence[int] = (4096, 4096),
     width: int = 64,
     name: str | None = None,
+    norm: str = "batch",
 ) -> keras.Model:
     """A VGG network with BatchNorm, and BatchNorm for dropout, as the papers'.
 
@@ -45,8 +47,8 @@ def VGG(
         stem: `"cifar"` or `"imagenet"`. VGG begins with a 3x3 convolution
             either way; the argument is there so that the papers' networks are
             called alike.
-        head: `"linear"`, `"etf"`, `"etf_canonical"`, `"weight_norm"` or a
-            layer. Defaults to `"linear"`.
+        head: `"linear"`, `"etf"`, `"etf_canonical"`, `"nearest_etf"`,
+            `"weight_norm"` or a layer. Defaults to `"linear"`.
         feature_dim: Integer or `None`. If given, the width of the last hidden
             layer, or of the last convolution where `hidden` is empty;
             `num_classes` is the d = C variant of Zhu et al.
@@ -55,6 +57,8 @@ def VGG(
         width: Integer, the filters of the first block; the others have 2, 4, 8
             and 8 times as many. Defaults to `64`.
         name: The name of the model. Defaults to `vgg_<depth>`.
+        norm: `"batch"`, or `"frn"` or `"none"` for a network without batch
+            statistics, see `nc_keras.models.renormalized`.
 
     Returns:
         A functional model whose last layer is the head. It returns raw
@@ -95,7 +99,8 @@ def VGG(
         )(x)
         x = relu(batch_norm(f"classifier_{3 * layer + 1}")(x))
     outputs = make_head(head, num_classes, _normal)(x)
-    return keras.Model(inputs, outputs, name=name or f"vgg_{depth}")
+    model = keras.Model(inputs, outputs, name=name or f"vgg_{depth}")
+    return renormalized(model, norm)
 
 
 def _convolutions(x, blocks, width, last=None):
