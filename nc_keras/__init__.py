@@ -16,7 +16,8 @@ if TYPE_CHECKING or not os.environ.get("NC_KERAS_DEFER"):
 
 def __getattr__(name: str) -> Any:
     """Imports what was deferred, when it is first used."""
-    if name != "public" and not name.startswith("__"):
+    is_special = name.startswith("__") and name != "__all__"
+    if name != "public" and not is_special:
         public = importlib.import_module("nc_keras.public")
         if hasattr(public, name):
             return getattr(public, name)

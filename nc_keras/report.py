@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.detection import Detector
 from nc_keras.detection import Scored
 from nc_keras.detection import Scores
 from nc_keras.detection import detection
@@ -68,7 +69,7 @@ def report(
 
     Makes one forward pass over each data set. A training set whose features
     do not fit into `memory` takes a second one for metrics that need it, see
-    `nc_keras.measure`, and for NECO if there is no test set.
+    `nc_keras.measure`, and for scores with `ood` if there is no test set.
 
     Args:
         model: A built `keras.Model` of any kind, or a `FeatureExtractor`.
@@ -81,8 +82,7 @@ def report(
         ood: Out-of-distribution examples as in `nc_keras.measure`, or a tuple
             `(x, y)`, or `None`. With them `nc5` is measured, and how well
             NECO tells them from `test` (from `train` where there is no test
-            set), with the principal space of the training features:
-            `neco_auroc` and `neco_fpr95`.
+    XX
         neco_dim: Integer, the dimension of NECO's principal space. Defaults
             to `C - 1`.
         per_class: Boolean, whether to measure, and print, what has one value
@@ -146,6 +146,7 @@ def report(
         run.notes(),
         per_class,
         run.classes(class_names),
+        run.ood_scores,
     )
     print_fn(str(result))
     return result
@@ -211,6 +212,7 @@ class _Run:
         self.head = (extractor.kernel, extractor.bias)
         self.layers: dict[str, Any] = {}
         self.counts: dict[str, np.ndarray] = {}
+        self.ood_scores: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def measure_all(self, train, test, ood, chosen, neco_dim):
         """Returns the values of all data sets."""
@@ -224,7 +226,9 @@ class _Run:
             scatter=True if ood is not None else None,
         )
         values = {"train": self._values(first, tags)}
-        scores = None if ood is None else Scores(first.statistics, neco_dim)
+        scores = None
+        if ood is not None:
+            scores = self._scores(first.statistics, source, neco_dim)
         if test is not None:
             tags = chosen.tags(has_kernel, is_test=True)
             second = self._measure(
@@ -243,8 +247,11 @@ class _Run:
             for name, layer in self.layers.items():
                 layer = dataclasses.replace(layer, ood_mean=mean)
                 values[name] |= evaluate(layer, chosen.of_ood())
-            own, others = np.split(scores.result(), [known])
-            values["ood"] = detection(of_all(own, self.plan.gather), others)
+            for score, found in scores.result().items():
+                own, others = np.split(found, [known])
+                own = of_all(own, self.plan.gather)
+                self.ood_scores[score] = (own, others)
+            values["ood"] = detection(self.ood_scores)
         return values
 
     def _measure(self, name, source, tags, **options):
@@ -263,11 +270,21 @@ class _Run:
     def _source(self, data):
         return self.plan.source(self.extractor, *unpacked(data))
 
+    def _scores(self, statistics, source, neco_dim):
+        """Scores that know the training set."""
+        detector = Detector(statistics, self.head, neco_dim)
+        # Whether all shares are kept is decided by all processes alike.
+        kept = np.array([source.kept])
+        gather = self.plan.gather
+        if kept.all() if gather is None else np.all(gather(kept)):
+            detector.calibrate((features for features, _ in source), gather)
+        return Scores(detector)
+
     def _score_again(self, source, scores):
         """Scores the training set, whose principal space is known now."""
         if not source.kept and not source.repeats:
             raise ValueError(
-                "NECO without a test set needs a second pass over features "
+                "`ood` without a test set needs a second pass over features "
                 "that do not fit into `memory`, but `train` can be iterated "
                 "only once. Raise `memory`, pass `test`, or a dataset that "
                 "starts anew."
@@ -313,8 +330,11 @@ class _Run:
         return {k: names[rows] for k, rows in found.items()}
 
     def notes(self) -> list[str]:
-        """Which classes are missing, and what two classes cannot tell."""
+        """What is missing, and what two classes cannot tell."""
         lines = self._fixed()
+        has_vim = "vim" in self.ood_scores or self.head[0] is None
+        if self.ood_scores and not has_vim:
+            lines.append("vim is left out: train does not fit into `memory`.")
         for name in self.layers:
             counts = self.counts[name]
             absent = np.flatnonzero(counts == 0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nc_keras.detection import MEASURES
 from nc_keras.measuring.registry import GROUPS
 from nc_keras.measuring.registry import METRICS
 from nc_keras.measuring.verdict import Verdict
@@ -18,11 +19,6 @@ from nc_keras.tables import Tabular
 WIDTH = 80
 _NUMBER = 11  # columns of a number
 _CLASS_COLUMNS = 5
-# What `report` adds to the metrics, with what is said of it.
-_NECO = {
-    "neco_auroc": "1: OOD told apart, 0.5 chance",
-    "neco_fpr95": "0: OOD that pass at 95 % recall",
-}
 
 
 class Report(Tabular, dict):
@@ -40,6 +36,8 @@ class Report(Tabular, dict):
         per_class: Boolean, whether to print what has one value per class.
         classes: Dictionary from data sets to arrays with the classes that
             have examples, to which such values belong.
+        ood_scores: Dictionary from names of scores to those of known and of
+            out-of-distribution examples, which `nc_keras.plot.roc` draws.
 
     Example:
 
@@ -59,16 +57,18 @@ class Report(Tabular, dict):
         notes: Iterable[str] = (),
         per_class: bool = False,
         classes: dict[str, np.ndarray] | None = None,
+        ood_scores: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
     ):
         super().__init__(values)
         self.classes = classes or {}
+        self.ood_scores = ood_scores or {}
         self.heading = list(heading)
         self.notes = list(notes)
         self.per_class = per_class
 
     def __str__(self) -> str:
         lines = [*self.heading, ""] if self.heading else []
-        lines += self._table()
+        lines += self._table() + self._detection()
         if self.per_class:
             for name, values in self.items():
                 lines += _class_table(name, values, self.classes.get(name))
@@ -153,13 +153,29 @@ class Report(Tabular, dict):
         lines = [" " * (width + 2) + head + "  goes to"]
         groups = {group: [] for group in GROUPS}
         for tag in rows:
-            groups[_group(tag)].append(tag)
+            if not _is_detection(tag):
+                groups[_group(tag)].append(tag)
         for group, tags in groups.items():
             lines += [GROUPS[group][0]] * bool(tags)
             for tag in tags:
                 numbers = "".join(map(_number, rows[tag]))
                 name = tag if len(tag) <= width else tag[: width - 3] + "..."
                 lines.append(f"  {name:{width}}{numbers}  {_note(tag)}")
+        return lines
+
+    def _detection(self):
+        """Lines with a row for each score, a column for each measure."""
+        found = {
+            t: v for t, v in self.get("ood", {}).items() if _is_detection(t)
+        }
+        names = dict.fromkeys(t.removesuffix(f"_{_end(t)}") for t in found)
+        if not names:
+            return []
+        head = "".join(end.upper().rjust(_NUMBER) for end in MEASURES)
+        lines = ["", "Told from out of distribution by".ljust(32) + head]
+        for name in names:
+            row = (found.get(f"{name}_{end}") for end in MEASURES)
+            lines.append(f"  {name:30}" + "".join(map(_number, row)))
         return lines
 
     def _hints(self):
@@ -179,22 +195,31 @@ class Report(Tabular, dict):
         return lines
 
 
+def _end(tag):
+    """Which measure of detection a tag ends with, or `None`."""
+    end = tag.rpartition("_")[2]
+    return end if end in MEASURES else None
+
+
+def _is_detection(tag):
+    return tag not in METRICS and _end(tag) is not None
+
+
 def _group(tag):
-    if tag in _NECO:
-        return "OOD"
     return METRICS[tag].group if tag in METRICS else "Others"
 
 
 def _note(tag):
     metric = METRICS.get(tag)
     if metric is None:
-        return _NECO.get(tag, "")
+        return ""
     return ": ".join(part for part in (metric.goal, metric.note) if part)
 
 
 def _goal(tag):
-    metric = METRICS.get(tag)
-    return _NECO.get(tag, "")[:1] if metric is None else metric.goal
+    if _is_detection(tag):
+        return MEASURES[_end(tag)][1][:1]
+    return METRICS[tag].goal if tag in METRICS else ""
 
 
 def _number(value):

@@ -11,6 +11,7 @@ from keras import layers
 
 import nc_keras
 from nc_keras import detection
+from nc_keras.detection import MEASURES
 from nc_keras.measuring.forward import Forward
 from nc_keras.measuring.registry import METRICS
 from nc_keras.report import Report
@@ -110,6 +111,10 @@ def test_detection_of_other_data(with_test, parts, ood):
     measured = nc_keras.measure(model, *train, ood=ood, metrics="nc5")
     assert values["train"]["nc5"] == pytest.approx(measured["nc5"], rel=1e-5)
     assert "nc1" in values["train"] and "vci" not in values["train"]
+    precision = sklearn.metrics.average_precision_score(
+        truth, np.concatenate(values.ood_scores["neco"])
+    )
+    assert found["neco_aupr"] == pytest.approx(precision, rel=1e-9)
 
 
 def test_nc5_of_a_test_set(parts, ood):
@@ -144,8 +149,12 @@ def test_streaming_passes(parts, ood, forward_passes):
     streamed = quiet(model, train, test, memory=0, **options)
     # NC4 compares with means that are known only after the first pass.
     assert len(forward_passes) == 2 * 2 + 1 + 1
+    for tag in [tag for tag in kept["ood"] if tag.startswith("vim_")]:
+        del kept["ood"][tag]
     for name in NUMBERS:
         assert_same(streamed[name], kept[name])
+    assert "vim is left out" in str(streamed)
+    assert "vim is left out" not in str(kept)
     del forward_passes[:]
     quiet(model, train, test, memory=0, metrics="nc1", **options)
     assert len(forward_passes) == 2 + 1 + 1
@@ -177,7 +186,7 @@ def test_datasets(parts, ood):
     )
     for name in NUMBERS:
         assert_same(values[name], expected[name], 1e-4)
-    with pytest.raises(ValueError, match="NECO without a test set"):
+    with pytest.raises(ValueError, match="`ood` without a test set"):
         quiet(model, batches(*train), ood=ood, memory=0, metrics="nc1")
 
 
@@ -207,8 +216,9 @@ def test_table(parts, ood, capsys):
             if not np.ndim(value):
                 assert rows[tag].split()[column] == f"{value:.4g}", tag
     assert rows["ncc_accuracy"].split()[1] == "-"
-    assert rows["neco_auroc"].split()[1] == "-"
-    assert rows["neco_auroc"].split()[2] == f"{values['ood']['neco_auroc']:.4g}"
+    for name in ("neco", "vim"):
+        found = [values["ood"][f"{name}_{end}"] for end in MEASURES]
+        assert rows[name].split()[1:] == [f"{one:.4g}" for one in found]
     assert rows["nc1"].endswith("0: within / between, C-1 axes")
     assert rows["accuracy"].endswith("1: the head is right")
     titles = [line[:3] for line in lines[3:] if line and line[0] != " "]
@@ -325,7 +335,8 @@ def test_only_what_was_chosen(parts, ood):
     values = quiet(mlp(), *parts, ood=ood, metrics=["ncc_accuracy"])
     assert set(values["train"]) == {"nc5"}
     assert set(values["test"]) == {"ncc_accuracy", "nc5"}
-    assert set(values["ood"]) == {"neco_auroc", "neco_fpr95"}
+    assert {"neco_auroc", "neco_fpr95", "vim_aupr"} < set(values["ood"])
+    assert len(values["ood"]) == 7 * len(MEASURES)
 
 
 def test_own_metrics_of_other_data(parts, ood, monkeypatch):

@@ -114,6 +114,9 @@ CASES: dict[str, Callable[[pathlib.Path], None]] = {
         initial_rho=10.0,
         learning_rate=0.002,
     ),
+    "without_batch_norm": _study(
+        "without_batch_norm", filters=(4, 8), norms=("frn", "none")
+    ),
     "bounds": _study("bounds", widths=(4,), depth=2),
 }
 

@@ -184,6 +184,13 @@ RESULTS = {
             ("unequal", *_MLP),
         ),
         Result(
+            "without_batch_norm",
+            "recipes.studies.without_batch_norm",
+            ("without_batch_norm", *_CONV_NET),
+            "figure.png",
+            backend="tensorflow",
+        ),
+        Result(
             "bench_forward",
             "tools.bench_measure forward --networks conv_net mlp "
             "--images 10000",

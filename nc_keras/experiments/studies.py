@@ -4,6 +4,7 @@ import datetime
 import json
 import pathlib
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -79,6 +80,21 @@ def require_balanced(dataset: datasets.Dataset) -> None:
             "The theory is for classes of equal size. Choose as many images "
             f"of each, such as --per-class {counts.min()}. Received: "
             f"{dataset.name} with {counts.tolist()} images."
+        )
+
+
+def require_known(
+    name: str, given: Sequence[str], known: Collection[str]
+) -> None:
+    """Sees that a setting has names, and that each of them is known.
+
+    Raises:
+        ValueError: If it has none, or one that is not.
+    """
+    if not given or not set(given) <= set(known):
+        raise ValueError(
+            f"`{name}` must name one or more of {', '.join(known)}. "
+            f"Received: {name}={given}."
         )
 
 

@@ -34,11 +34,14 @@ class Rules:
         self.bias = bias
         rows = {"kernel": kernel, "directions": directions}
         if means is not None:
+            count = len(means)
             self.present = np.flatnonzero(np.isfinite(means).all(axis=1))
             # Centred first: a common offset would swamp the distances.
             center = means[self.present].mean(axis=0)
             means = means[self.present] - center
             self.half_squares = np.sum(means * (means / 2 + center), axis=1)
+            self.positions = np.full(count, -1)
+            self.positions[self.present] = np.arange(len(self.present))
             rows["means"] = means
         self._rows = {k: v for k, v in rows.items() if v is not None}
         self._stacked, start = None, 0
@@ -49,6 +52,11 @@ class Rules:
                 start += len(some)
             if self._rows:
                 self._stacked = np.concatenate(list(self._rows.values())).T
+
+    @cached_property
+    def gram(self) -> np.ndarray:
+        """Products of the centred class means with each other."""
+        return self._rows["means"] @ self._rows["means"].T
 
     def products(self, features: np.ndarray) -> dict[str, np.ndarray]:
         """Products with all rows at once, if there are few of them."""
@@ -100,6 +108,23 @@ class Examples:
         """
         products = self._product("means") - self._rules.half_squares
         return self._rules.present[np.argmax(products, axis=1)]
+
+    @property
+    def toward_means(self) -> tuple[np.ndarray, np.ndarray]:
+        """How far examples lie towards other means than their own.
+
+        `(h - mu_y)'(mu_c - mu_y)`, and `||mu_c - mu_y||^2`, each of shape
+        `(n, classes with examples)`; both are 0 for the class of an example.
+        """
+        products = self._product("means")
+        gram, own = self._rules.gram, self._rules.positions[self.labels]
+        squares = np.diag(gram)
+        # `mu_y'm_c`, of which `half_squares` has the part of the common mean.
+        means = gram[own] + self._rules.half_squares - squares / 2
+        residuals = products - means
+        rows = np.arange(len(own))
+        toward = residuals - residuals[rows, own][:, None]
+        return toward, squares[own][:, None] + squares - 2 * gram[own]
 
     @property
     def along(self) -> np.ndarray:

@@ -1,5 +1,6 @@
 # The order of these imports is the order in which metrics are reported.
 from nc_keras.metrics import nc1  # isort: skip
+from nc_keras.metrics import cdnv_directional  # isort: skip
 from nc_keras.metrics import nc2  # isort: skip
 from nc_keras.metrics import nc3  # isort: skip
 from nc_keras.metrics import nc4  # isort: skip
@@ -11,6 +12,7 @@ from nc_keras.metrics import separation  # isort: skip
 from nc_keras.metrics import hyperspherical_uniformity  # isort: skip
 from nc_keras.metrics import softmax_code  # isort: skip
 from nc_keras.metrics import subspace  # isort: skip
+from nc_keras.metrics import feature_size  # isort: skip
 from nc_keras.metrics import nearest_etf  # isort: skip
 from nc_keras.metrics import group_accuracy  # isort: skip
 from nc_keras.metrics import group_geometry  # isort: skip
@@ -23,6 +25,8 @@ from nc_keras.measuring.registry import METRICS
 from nc_keras.measuring.registry import Metric
 from nc_keras.measuring.registry import metric
 from nc_keras.metrics import neco
+from nc_keras.metrics import ood_scores
+from nc_keras.metrics import roc
 from nc_keras.metrics.class_groups import group_means
 from nc_keras.metrics.collapse_metric import CollapseMetric
 from nc_keras.metrics.collapse_metrics import collapse_metrics
@@ -43,8 +47,10 @@ __all__ = [
     "NonFiniteError",
     "RunningStatistics",
     "accuracy",
+    "cdnv_directional",
     "collapse_metrics",
     "equivalent_decay",
+    "feature_size",
     "group_accuracy",
     "group_geometry",
     "group_means",
@@ -61,7 +67,9 @@ __all__ = [
     "nc5",
     "nearest_etf",
     "neco",
+    "ood_scores",
     "per_class",
+    "roc",
     "separation",
     "softmax_code",
     "subspace",

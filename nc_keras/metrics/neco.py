@@ -10,6 +10,10 @@ from nc_keras.errors import NonFiniteError
 from nc_keras.measuring.class_statistics import ClassStatistics
 from nc_keras.measuring.class_statistics import validate_statistics
 from nc_keras.measuring.examples import blocks
+from nc_keras.metrics.roc import auroc
+from nc_keras.metrics.roc import false_positive_rate
+
+__all__ = ["auroc", "false_positive_rate", "neco_scores"]
 
 
 def neco_scores(
@@ -85,62 +89,6 @@ def neco_scores(
     return scores
 
 
-def auroc(id_scores: Any, ood_scores: Any) -> float:
-    """Area under the ROC curve: how often in-distribution scores are larger.
-
-    The share of pairs with `id > ood`, ties counted by half, exactly.
-
-    Args:
-        id_scores: Scores of in-distribution examples.
-        ood_scores: Scores of out-of-distribution examples.
-
-    Raises:
-        ValueError: If there are none, or a score is NaN.
-
-    Example:
-
-    >>> nc_keras.metrics.neco.auroc([0.9, 0.5], [0.5, 0.1])
-    0.875
-    """
-    id_scores, ood_scores = _sorted(id_scores), _sorted(ood_scores)
-    smaller = np.searchsorted(ood_scores, id_scores, side="left").sum()
-    at_most = np.searchsorted(ood_scores, id_scores, side="right").sum()
-    pairs = len(id_scores) * len(ood_scores)
-    return float((smaller + at_most) / (2 * pairs))
-
-
-def false_positive_rate(
-    id_scores: Any, ood_scores: Any, recall: float = 0.95
-) -> float:
-    """FPR95: the share of out-of-distribution examples that pass.
-
-    The threshold is the largest that passes at least `recall` of the
-    in-distribution examples; a score that equals it passes.
-
-    Args:
-        id_scores: Scores of in-distribution examples.
-        ood_scores: Scores of out-of-distribution examples.
-        recall: Float in (0, 1].
-
-    Raises:
-        ValueError: If there are none, a score is NaN, or `recall` is invalid.
-
-    Example:
-
-    >>> nc_keras.metrics.neco.false_positive_rate([3, 4, 5, 6], [1, 2, 3, 4])
-    0.5
-    """
-    if not isinstance(recall, numbers.Real) or not 0 < recall <= 1:
-        raise ValueError(
-            f"`recall` must be in (0, 1]. Received: recall={recall!r}."
-        )
-    id_scores, ood_scores = _sorted(id_scores), _sorted(ood_scores)
-    count = len(id_scores)
-    passed = np.searchsorted(np.arange(1, count + 1) / count, recall) + 1
-    threshold = id_scores[count - passed]
-    return float(np.mean(ood_scores >= threshold))
-
-
 def _principal_space(statistics, dim, standardize):
     validate_statistics(statistics, scatter=True)
     counts, means = statistics.counts, statistics.means
@@ -174,14 +122,3 @@ def _validate_logits(logits, features):
             f"Received: logits of shape {logits.shape}."
         )
     return logits
-
-
-def _sorted(scores):
-    scores = real_array(scores, "Scores").astype("float64")
-    scores = np.sort(scores, axis=None)
-    if not scores.size or np.isnan(scores).any():
-        raise ValueError(
-            "Scores must be numbers, and there must be some. Received: "
-            f"{np.isnan(scores).sum()} of {scores.size} scores NaN."
-        )
-    return scores

@@ -14,6 +14,7 @@ from typing import Any
 if TYPE_CHECKING:
     from nc_keras.plot.collapse import collapse_movie
     from nc_keras.plot.depth import layers
+    from nc_keras.plot.detection import roc
     from nc_keras.plot.feature_movie import FeatureMovie
     from nc_keras.plot.feature_plane import features
     from nc_keras.plot.heatmap import cosines
@@ -27,6 +28,7 @@ __all__ = [
     "curves",
     "features",
     "layers",
+    "roc",
     "spectrum",
 ]
 # No module has the name of a function: it would hide it.
@@ -37,6 +39,7 @@ _MODULES = {
     "curves": "training",
     "features": "feature_plane",
     "layers": "depth",
+    "roc": "detection",
     "spectrum": "singular_values",
 }
 

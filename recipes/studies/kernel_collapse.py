@@ -16,9 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from collections.abc import Sequence
-from typing import Any
 
 import keras
 from matplotlib.figure import Figure
@@ -28,6 +25,8 @@ from nc_keras.experiments import studies
 from nc_keras.experiments.datasets import Dataset
 from nc_keras.experiments.options.schedule import stepped_rate
 from nc_keras.experiments.options.study import Study
+from nc_keras.experiments.variants import ZERO_ERROR
+from nc_keras.experiments.variants import moments
 from nc_keras.models.heads import HEADS
 from nc_keras.plot.style import COLORS
 
@@ -72,13 +71,11 @@ _PANELS = (
     ("centred alignment", "kernel_centred_kta", False),
 )
 
-# The accuracy that counts as zero training error, as in every recipe.
-_ZERO = 0.999
-
 
 def run(study: KernelCollapse) -> None:
     """Trains each loss with each head, prints a table, and draws curves."""
-    _require_known(study)
+    studies.require_known("losses", study.losses, _LOSSES)
+    studies.require_known("heads", study.heads, HEADS)
     dataset = studies.load(study)
     curves = {
         f"{loss}, {head}": _curve(study, dataset, loss, head)
@@ -103,18 +100,6 @@ def run(study: KernelCollapse) -> None:
         functools.partial(_draw, curves, dataset.num_classes),
         (11.0, 3.4),
     )
-
-
-def _require_known(study):
-    for kind, names, known in (
-        ("losses", study.losses, tuple(_LOSSES)),
-        ("heads", study.heads, HEADS),
-    ):
-        if not names or not set(names) <= set(known):
-            raise ValueError(
-                f"`{kind}` must name one or more of {', '.join(known)}. "
-                f"Received: {kind}={names}."
-            )
 
 
 def _curve(study, dataset, loss, head):
@@ -160,22 +145,16 @@ def _build(study, dataset: Dataset, loss, head) -> keras.Model:
     return model
 
 
-def _moments(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The first measured epoch, that of zero training error, and the last."""
-    zero = [row for row in rows if row["nc_accuracy"] >= _ZERO]
-    return [rows[0], *zero[:1], rows[-1]]
-
-
 def _row(name, rows, classes):
-    moments = _moments(rows)
+    chosen = moments(rows)
     found = {
         title: " → ".join(
-            f"{row[key.format(classes=classes)]:.3g}" for row in moments
+            f"{row[key.format(classes=classes)]:.3g}" for row in chosen
         )
         for title, key, _ in _PANELS
     }
-    ratios = [row["kernel_gamma_d"] / row["kernel_gamma_n"] for row in moments]
-    epochs = [str(row["epoch"]) for row in moments]
+    ratios = [row["kernel_gamma_d"] / row["kernel_gamma_n"] for row in chosen]
+    epochs = [str(row["epoch"]) for row in chosen]
     return {
         "loss, head": name,
         "epochs": " → ".join(epochs),
@@ -186,11 +165,11 @@ def _row(name, rows, classes):
 
 def _claim(name, rows):
     """Whether blocks explain more of the kernel where NC1 is lower."""
-    first, *_, last = _moments(rows)
+    first, *_, last = moments(rows)
     fell = last["nc1"] < first["nc1"]
     rose = last["kernel_block_r2"] > first["kernel_block_r2"]
     verdict = "agreed" if fell and rose else "not agreed"
-    if last["nc_accuracy"] < _ZERO:
+    if last["nc_accuracy"] < ZERO_ERROR:
         verdict += f", at {last['nc_accuracy']:.1%} of training accuracy"
     return (
         f"{name}: NC1 {'fell' if fell else 'did not fall'}, and blocks explain "

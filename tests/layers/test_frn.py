@@ -139,6 +139,8 @@ NETWORKS = {
 @pytest.mark.parametrize("norm", ["frn", "none"])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_networks_without_batch_statistics(network, norm):
+    if network == "densenet" and keras.backend.backend() == "jax":
+        pytest.skip("JAX compiles a draw for each of its many shapes")
     model = NETWORKS[network](norm)
     before = NETWORKS[network]("batch")
     kinds = {type(one) for one in model.layers}
