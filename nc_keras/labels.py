@@ -83,7 +83,7 @@ def partial_labels(labels: Any, num_classes: int | None = None) -> np.ndarray:
     return class_labels(labels, num_classes)[0]
 
 
-def one_hot_rows(labels: Any, outputs: Any, soft: bool = False) -> Any:
+def one_hot_rows(labels: Any, outputs: Any, rows: str = "labels") -> Any:
     """Returns the one-hot rows of labels, on the device.
 
     A row whose label names no class is NaN: it cannot be refused there
@@ -94,7 +94,8 @@ def one_hot_rows(labels: Any, outputs: Any, soft: bool = False) -> Any:
         labels: Tensor of integers of shape `(...)` or `(..., 1)`, of any
             dtype, or of one-hot rows of shape `(..., C)`.
         outputs: Tensor of shape `(..., C)`, whose dtype the result has.
-        soft: Boolean, whether rows may be any probabilities of the classes.
+        rows: `"labels"` for rows of one 1; `"soft"` if they may be any
+            probabilities of the classes, `"multi_hot"` any zeros and ones.
 
     Returns:
         A tensor of shape `(..., C)`.
@@ -105,7 +106,7 @@ def one_hot_rows(labels: Any, outputs: Any, soft: bool = False) -> Any:
     """
     form = _form(labels, outputs)
     if form == "one_hot":
-        return _valid_rows(labels, outputs.dtype, soft)
+        return _valid_rows(labels, outputs.dtype, rows)
     if form == "column":
         labels = ops.squeeze(labels, axis=-1)
     classes = outputs.shape[-1]
@@ -214,11 +215,11 @@ def _fit(shape, expected):
     )
 
 
-def _valid_rows(rows, dtype, soft):
-    """One-hot rows as they are, and NaN in place of any other row."""
+def _valid_rows(rows, dtype, kind):
+    """Rows of a kind as they are, and NaN in place of any other row."""
     if keras.backend.standardize_dtype(rows.dtype) == "bool":
         rows = ops.cast(rows, dtype)
-    if soft:
+    if kind == "soft":
         rows = ops.cast(rows, dtype)
         total = ops.sum(ops.cast(rows, "float32"), axis=-1, keepdims=True)
         valid = ops.all(rows >= 0, axis=-1, keepdims=True)
@@ -226,7 +227,8 @@ def _valid_rows(rows, dtype, soft):
         return ops.where(valid, rows, float("nan"))
     valid = ops.all((rows == 0) | (rows == 1), axis=-1, keepdims=True)
     rows = ops.cast(rows, dtype)
-    valid = valid & (ops.sum(rows, axis=-1, keepdims=True) == 1)
+    if kind == "labels":
+        valid = valid & (ops.sum(rows, axis=-1, keepdims=True) == 1)
     return ops.where(valid, rows, float("nan"))
 
 

@@ -183,6 +183,8 @@ def calls():
             {"counts": [4, 2, 2], "beta": 0.9},
         ),
         (free.cross_entropy, {**DECAYS, "examples": [4, 2, 2]}),
+        (free.binary_cross_entropy, DECAYS),
+        (nc_keras.losses.NormFace, {"temperature": 0.1}),
     ]
 
 

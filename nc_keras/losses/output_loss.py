@@ -23,8 +23,8 @@ class OutputLoss(keras.losses.Loss):
 
     Attributes:
         targets: `"labels"`; or `"soft"`, if a row may hold any probabilities
-            of the classes. A row that does not add up to 1 is NaN all the
-            same.
+            of the classes, where one that does not add up to 1 is NaN all the
+            same; or `"multi_hot"`, if it may hold any zeros and ones.
     """
 
     targets = "labels"
@@ -52,19 +52,22 @@ class OutputLoss(keras.losses.Loss):
         # Nested lists arrive as nested lists of scalars.
         y_true = ops.convert_to_tensor(y_true)
         y_pred = ops.convert_to_tensor(y_pred)
-        soft = self.targets == "soft"
-        return self.compute(one_hot_rows(y_true, y_pred, soft), y_pred)
+        return self.compute(one_hot_rows(y_true, y_pred, self.targets), y_pred)
 
 
-def validated_targets(targets: str) -> str:
+def validated_targets(targets: str, other: str = "soft") -> str:
     """Returns `targets` of a loss, which is one of two.
+
+    Args:
+        targets: String.
+        other: String, what it may be beside `"labels"`.
 
     Raises:
         ValueError: If it is neither.
     """
-    if targets not in ("labels", "soft"):
+    if targets not in ("labels", other):
         raise ValueError(
-            '`targets` must be "labels" or "soft". '
+            f'`targets` must be "labels" or "{other}". '
             f"Received: targets={targets!r}."
         )
     return targets

@@ -144,6 +144,67 @@ def cross_entropy(
 
 @checked(
     num_classes="integer",
+    examples="integer",
+    weight_decay="number",
+    feature_decay="number",
+)
+def binary_cross_entropy(
+    num_classes: int,
+    examples: int,
+    weight_decay: float,
+    feature_decay: float,
+) -> Minimizer:
+    """The minimiser under `losses.BCE`, of a head with a free bias.
+
+    The output of the own class is `s + b`, all others are `b - s / (K - 1)`,
+    with `b - s / (K - 1) = logit(r)` and `-(s + b) = logit((K - 1) r)`, or
+    `s = 0` and `b = -log(K - 1)` where `K r >= 1`. The rows of the head are a
+    simplex ETF. Derived here: at a minimum the errors of the own class and of
+    another are `(K - 1) r` and `r`.
+
+    Args:
+        num_classes: Integer, `K`.
+        examples: Integer, `n`, the examples of each class.
+        weight_decay: Float, `lw`.
+        feature_decay: Float, `lh`.
+
+    Returns:
+        The `Minimizer`, whose `bias` is `b`.
+
+    Raises:
+        ValueError: If a number is out of its range.
+
+    Example:
+
+    >>> from nc_keras.theory import unconstrained_features
+    >>> best = unconstrained_features.binary_cross_entropy(10, 20, 5e-4, 1e-4)
+    >>> print(f"{best.margin:.4f} {best.bias:.4f} {best.loss:.6f}")
+    11.6082 -5.7459 0.122519
+
+    Reference:
+
+    - [Li, Xiao & Shen, 2025](https://arxiv.org/abs/2505.05813), for the
+      geometry.
+    """
+    model = _Decays(num_classes, examples, weight_decay, feature_decay)
+    others, rate = num_classes - 1, model.rate
+    score, bias = 0.0, -math.log(others)
+    if num_classes * rate < 1:
+        low, high = _logit(rate), _logit(others * rate)
+        score = -(low + high) * others / num_classes
+        bias = low + score / others
+    loss = np.logaddexp(0, -(score + bias))
+    loss += others * np.logaddexp(0, bias - score / others)
+    margin = score * num_classes / others
+    return dataclasses.replace(model.centered(margin, float(loss)), bias=bias)
+
+
+def _logit(share):
+    return math.log(share) - math.log1p(-share)
+
+
+@checked(
+    num_classes="integer",
     examples="number",
     weight_decay="number",
     feature_decay="number",
