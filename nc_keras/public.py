@@ -3,6 +3,8 @@
 # First, for it says what is wrong with the Keras that all others import.
 import nc_keras.compat  # noqa: F401
 from nc_keras import callbacks
+from nc_keras import codes
+from nc_keras import forgetting
 from nc_keras import geometry
 from nc_keras import kernel
 from nc_keras import layers
@@ -11,8 +13,10 @@ from nc_keras import metrics
 from nc_keras import models
 from nc_keras import optimizers
 from nc_keras import plot
+from nc_keras import scores
 from nc_keras import theory
 from nc_keras import weights
+from nc_keras.few_shot import few_shot
 from nc_keras.layerwise import layerwise
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.measure import measure
@@ -26,7 +30,10 @@ __all__ = [
     "DeepFool",
     "FeatureExtractor",
     "callbacks",
+    "codes",
     "deepfool",
+    "few_shot",
+    "forgetting",
     "geometry",
     "kernel",
     "layers",
@@ -38,6 +45,7 @@ __all__ = [
     "optimizers",
     "plot",
     "report",
+    "scores",
     "theory",
     "verdict",
     "weights",

@@ -1,5 +1,6 @@
 from nc_keras.callbacks.checkpoint import Checkpoint
 from nc_keras.callbacks.follow_class_means import FollowClassMeans
+from nc_keras.callbacks.forgetting_epoch_end import ForgettingEpochEnd
 from nc_keras.callbacks.kernel_alignment import KernelAlignment
 from nc_keras.callbacks.layerwise_collapse import LayerwiseCollapse
 from nc_keras.callbacks.nc_tensorboard import NCTensorBoard
@@ -17,6 +18,7 @@ from nc_keras.epochs import log_spaced_epochs
 __all__ = [
     "Checkpoint",
     "FollowClassMeans",
+    "ForgettingEpochEnd",
     "KernelAlignment",
     "LayerwiseCollapse",
     "NCTensorBoard",

@@ -1,9 +1,14 @@
 from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.cosine_classifier import CosineClassifier
+from nc_keras.layers.direct_feedback import DirectFeedback
+from nc_keras.layers.direct_feedback import StopGradient
 from nc_keras.layers.etf_classifier import ETFClassifier
+from nc_keras.layers.etf_projector import ETFProjector
+from nc_keras.layers.feature_entropy import FeatureEntropy
 from nc_keras.layers.filter_response_normalization import (
     FilterResponseNormalization,
 )
+from nc_keras.layers.forgetting_recorder import ForgettingRecorder
 from nc_keras.layers.nearest_etf_classifier import NearestETFClassifier
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.standardization import Standardization
@@ -15,11 +20,16 @@ from nc_keras.layers.weight_normalization import WeightNormalization
 __all__ = [
     "BatchNormalization",
     "CosineClassifier",
+    "DirectFeedback",
     "ETFClassifier",
+    "ETFProjector",
+    "FeatureEntropy",
     "FilterResponseNormalization",
+    "ForgettingRecorder",
     "NearestETFClassifier",
     "Rho",
     "Standardization",
+    "StopGradient",
     "TLU",
     "UnitNormalization",
     "WeightNormDense",

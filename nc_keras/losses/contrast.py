@@ -112,8 +112,14 @@ class NormFace(OfCosines):
 
     compares_examples = False
 
-    def __init__(self, *args: Any, name: str | None = "norm_face", **kwargs):
-        super().__init__(*args, name=name, **kwargs)
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "norm_face",
+        dtype: Any = None,
+    ):
+        super().__init__(temperature, reduction, name, dtype)
 
     def compute(self, targets: Any, outputs: Any) -> Any:
         scores = outputs / self.temperature
@@ -154,8 +160,14 @@ class NTCE(OfCosines):
     - [Koromilas et al., 2026](https://arxiv.org/abs/2605.20302).
     """
 
-    def __init__(self, *args: Any, name: str | None = "ntce", **kwargs):
-        super().__init__(*args, name=name, **kwargs)
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "ntce",
+        dtype: Any = None,
+    ):
+        super().__init__(temperature, reduction, name, dtype)
 
     def compute(self, targets: Any, outputs: Any) -> Any:
         scores = outputs / self.temperature
@@ -196,8 +208,14 @@ class NONL(OfCosines):
     - [Koromilas et al., 2026](https://arxiv.org/abs/2605.20302).
     """
 
-    def __init__(self, *args: Any, name: str | None = "nonl", **kwargs):
-        super().__init__(*args, name=name, **kwargs)
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "nonl",
+        dtype: Any = None,
+    ):
+        super().__init__(temperature, reduction, name, dtype)
 
     def compute(self, targets: Any, outputs: Any) -> Any:
         scores = outputs / self.temperature

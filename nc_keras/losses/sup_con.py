@@ -22,7 +22,7 @@ class SupCon(keras.losses.Loss):
 
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)])
     >>> model.compile("sgd", loss=nc_keras.losses.SupCon())
-    >>> history = model.fit(np.eye(4), [0, 0, 1, 1], verbose=0)
+    >>> history = model.fit(np.eye(4), np.arange(4) // 2, verbose=0)
 
     Args:
         temperature: Float, what cosines are divided by. Defaults to `0.1`.

@@ -33,7 +33,7 @@ def feature_norm(examples: Examples) -> np.ndarray:
     title="size of the features",
     note="length of the mean",
     formula="|mean h|",
-    source="code of Fang et al. 2021",
+    source="code of yinboliu-git/ImbNN",
 )
 def feature_drift(layer: LastLayer) -> Any:
     """How far the mean of all features is from the origin."""

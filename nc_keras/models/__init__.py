@@ -1,5 +1,6 @@
 from nc_keras.models.conv_net import ConvNet
 from nc_keras.models.densenet import DenseNet
+from nc_keras.models.direct_feedback import direct_feedback
 from nc_keras.models.homogeneous_net import HomogeneousNet
 from nc_keras.models.mlp import MLP
 from nc_keras.models.normalization import renormalized
@@ -17,5 +18,6 @@ __all__ = [
     "Normalized",
     "ResNet",
     "UnconstrainedFeatures",
+    "direct_feedback",
     "renormalized",
 ]
