@@ -187,7 +187,8 @@ def back_from(tensor: Any) -> Iterator[Any]:
 
     Returns:
         Iterator over layers and other operations; the last of them is the
-        first met that has no input or several.
+        first met that has no input or several, unless its class says by
+        `passes_first_input` that it returns the first of them as it is.
 
     Example:
 
@@ -202,6 +203,8 @@ def back_from(tensor: Any) -> Iterator[Any]:
         operation, index = _key(tensors[0])
         yield operation
         tensors = operation._inbound_nodes[index].input_tensors
+        if getattr(operation, "passes_first_input", False):
+            tensors = tensors[:1]
 
 
 def steps(model: keras.Model, end: Any = None) -> Iterator[tuple[Any, bool]]:

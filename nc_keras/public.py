@@ -13,6 +13,7 @@ from nc_keras import metrics
 from nc_keras import models
 from nc_keras import optimizers
 from nc_keras import plot
+from nc_keras import regression
 from nc_keras import scores
 from nc_keras import theory
 from nc_keras import weights
@@ -44,6 +45,7 @@ __all__ = [
     "models",
     "optimizers",
     "plot",
+    "regression",
     "report",
     "scores",
     "theory",

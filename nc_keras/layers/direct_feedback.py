@@ -37,6 +37,8 @@ class DirectFeedback(keras.layers.Layer):
       (-1, 1), as in chscheller/DirectFeedbackAlignment.
     """
 
+    passes_first_input = True
+
     def __init__(
         self, sign: bool = False, seed: int | None = None, **kwargs: Any
     ):

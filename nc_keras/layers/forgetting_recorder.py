@@ -39,6 +39,8 @@ class ForgettingRecorder(keras.layers.Layer):
         training: Boolean: without, nothing is counted.
     """
 
+    passes_first_input = True
+
     def __init__(self, labels: Any, **kwargs: Any):
         super().__init__(**kwargs)
         self.labels = class_labels(labels)[0]

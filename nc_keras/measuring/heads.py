@@ -11,6 +11,9 @@ from nc_keras.graph import all_layers
 from nc_keras.graph import back_from
 from nc_keras.graph import bare
 from nc_keras.graph import resolve_layer
+from nc_keras.layers.direct_feedback import DirectFeedback
+from nc_keras.layers.direct_feedback import StopGradient
+from nc_keras.layers.forgetting_recorder import ForgettingRecorder
 from nc_keras.layers.rho import Rho
 from nc_keras.measuring.kernels import inner_of
 from nc_keras.measuring.kernels import is_head
@@ -24,6 +27,9 @@ from nc_keras.measuring.kernels import weights_of_head
 # may have some that Keras does not know of.
 _HARMLESS = (
     Rho,
+    DirectFeedback,
+    ForgettingRecorder,
+    StopGradient,
     keras.layers.InputLayer,
     keras.layers.Activation,
     keras.layers.Softmax,
@@ -256,7 +262,7 @@ def _found(model):
             return layer, inner + after
         if is_head(layer):
             return layer, after
-        if weights and not isinstance(layer, Rho):
+        if weights and not isinstance(layer, Rho | ForgettingRecorder):
             break
         after.insert(0, layer)
     raise ValueError(

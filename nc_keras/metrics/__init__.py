@@ -24,6 +24,7 @@ from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.registry import METRICS
 from nc_keras.measuring.registry import Metric
 from nc_keras.measuring.registry import metric
+from nc_keras.metrics import class_pairs
 from nc_keras.metrics import neco
 from nc_keras.metrics import ood_scores
 from nc_keras.metrics import roc
@@ -48,6 +49,7 @@ __all__ = [
     "RunningStatistics",
     "accuracy",
     "cdnv_directional",
+    "class_pairs",
     "collapse_metrics",
     "equivalent_decay",
     "feature_size",

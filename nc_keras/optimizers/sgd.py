@@ -3,6 +3,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from nc_keras.optimizers.decay import validated_decay
+from nc_keras.optimizers.decay import with_decay
+
 
 @keras.saving.register_keras_serializable(package="nc_keras")
 class SGD(keras.optimizers.Optimizer):
@@ -64,18 +67,13 @@ class SGD(keras.optimizers.Optimizer):
     ):
         super().__init__(
             learning_rate=learning_rate,
-            weight_decay=weight_decay,
+            weight_decay=validated_decay(weight_decay),
             name=name,
             **kwargs,
         )
         if not 0 <= momentum < 1:
             raise ValueError(
                 f"`momentum` must be in [0, 1). Received: momentum={momentum}."
-            )
-        if weight_decay is None or not weight_decay >= 0:
-            raise ValueError(
-                "`weight_decay` must be a number that is not negative. "
-                f"Received: weight_decay={weight_decay}."
             )
         self.momentum = momentum
         self.nesterov = nesterov
@@ -95,7 +93,7 @@ class SGD(keras.optimizers.Optimizer):
         learning_rate = ops.cast(learning_rate, variable.dtype)
         step = ops.cast(gradient, variable.dtype)
         if self.weight_decay and self._use_weight_decay(variable):
-            step = ops.add(step, ops.multiply(variable, self.weight_decay))
+            step = with_decay(step, variable, self.weight_decay)
         if self.momentum:
             velocity = self.velocities[self._get_variable_index(variable)]
             new_velocity = ops.add(ops.multiply(velocity, self.momentum), step)

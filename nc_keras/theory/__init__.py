@@ -9,6 +9,7 @@ from nc_keras.theory import unconstrained_features
 from nc_keras.theory.nearest import nearest_etf
 from nc_keras.theory.peeled import layer_peeled
 from nc_keras.theory.peeled import minority_threshold
+from nc_keras.theory.regression import regression
 from nc_keras.theory.simplex_labels import seli
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "low_rank",
     "minority_threshold",
     "nearest_etf",
+    "regression",
     "seli",
     "square_loss",
     "unconstrained_features",

@@ -136,8 +136,11 @@ def test_saved_and_measured(tmp_path, digits):
     np.testing.assert_array_equal(
         ops.convert_to_numpy(loaded(x)), ops.convert_to_numpy(trained(x))
     )
-    values = nc_keras.measure(model, x, y)
-    assert np.isfinite(values["nc1"])
+    expected = nc_keras.measure(model, x, y)
+    assert np.isfinite(expected["nc1"])
+    assert nc_keras.measure(trained, x, y) == pytest.approx(expected, rel=1e-5)
+    inside = keras.Sequential([keras.Input((8, 8, 1)), trained])
+    assert nc_keras.measure(inside, x, y) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_seed_and_the_matrices():
