@@ -2,10 +2,27 @@
 
 import importlib
 import os
+import sys
+import types
 from typing import TYPE_CHECKING
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Functions that have the name of their module.
+_NAMESAKES = ("few_shot", "layerwise", "report")
+
+
+class _Package(types.ModuleType):
+    """Keeps a function where importing its module would hide it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _NAMESAKES and isinstance(value, types.ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 # All at once, so that Keras finds the classes of saved models. A command
 # defers it: what it prints before it works, such as `--help`, needs no Keras.

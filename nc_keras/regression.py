@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from scipy.optimize import minimize_scalar
 
 from nc_keras.arguments import real_array
 from nc_keras.measuring.extractor import FeatureExtractor
@@ -178,6 +177,8 @@ def _outside(features, directions):
 
 
 def _nrc3(gram, covariance):
+    from scipy.optimize import minimize_scalar
+
     values, vectors = np.linalg.eigh(covariance)
     if not values[0] > len(values) * np.finfo("float64").eps * values[-1]:
         return np.nan, np.nan

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -63,3 +64,16 @@ def test_functions_stand_for_the_modules_they_hide():
     assert nc_keras.metrics.mse_decomposition.equivalent_decay
     assert nc_keras.metrics.collapse_metrics.metrics_from_statistics
     assert callable(nc_keras.layerwise) and callable(nc_keras.report)
+
+
+def test_functions_stand_for_them_where_imports_are_deferred():
+    code = (
+        "import nc_keras\n"
+        "from nc_keras.report import Report\n"
+        "for _ in range(2):\n"
+        "    assert callable(nc_keras.report) and callable(nc_keras.few_shot)\n"
+        "    assert nc_keras.report.Report is Report\n"
+        "assert 'report' in nc_keras.__all__\n"
+    )
+    environment = {**os.environ, "NC_KERAS_DEFER": "1"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)

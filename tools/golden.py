@@ -117,6 +117,12 @@ CASES: dict[str, Callable[[pathlib.Path], None]] = {
     "without_batch_norm": _study(
         "without_batch_norm", filters=(4, 8), norms=("frn", "none")
     ),
+    "optimizers": _study("optimizers", widths=(16,)),
+    "direct_feedback": _study(
+        "direct_feedback", widths=(24, 16), rules=("dfa",)
+    ),
+    "forgetting": _study("forgetting", widths=(24,), batch_size=20),
+    "few_shot": _study("few_shot", filters=(4, 8), episodes=20),
     "bounds": _study("bounds", widths=(4,), depth=2),
 }
 

@@ -191,6 +191,31 @@ RESULTS = {
             backend="tensorflow",
         ),
         Result(
+            "optimizers",
+            "recipes.studies.optimizers",
+            ("optimizers",),
+            "figure.png",
+        ),
+        Result(
+            "direct_feedback",
+            "recipes.studies.direct_feedback",
+            ("direct_feedback",),
+            "figure.png",
+        ),
+        Result(
+            "forgetting",
+            "recipes.studies.forgetting",
+            ("forgetting",),
+            "figure.png",
+        ),
+        Result(
+            "few_shot",
+            "recipes.studies.few_shot",
+            ("few_shot",),
+            "figure.png",
+            backend="tensorflow",
+        ),
+        Result(
             "bench_forward",
             "tools.bench_measure forward --networks conv_net mlp "
             "--images 10000",
