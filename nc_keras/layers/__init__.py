@@ -11,6 +11,7 @@ from nc_keras.layers.filter_response_normalization import (
 from nc_keras.layers.forgetting_recorder import ForgettingRecorder
 from nc_keras.layers.nearest_etf_classifier import NearestETFClassifier
 from nc_keras.layers.rho import Rho
+from nc_keras.layers.seen_classes import SeenClasses
 from nc_keras.layers.standardization import Standardization
 from nc_keras.layers.tlu import TLU
 from nc_keras.layers.unit_normalization import UnitNormalization
@@ -28,6 +29,7 @@ __all__ = [
     "ForgettingRecorder",
     "NearestETFClassifier",
     "Rho",
+    "SeenClasses",
     "Standardization",
     "StopGradient",
     "TLU",
