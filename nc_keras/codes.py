@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.arguments import real_array
 from nc_keras.graph import all_layers
 from nc_keras.measuring.extractor import FeatureExtractor
 
@@ -49,8 +50,8 @@ class Codes:
     @classmethod
     def of(cls, bits: Any) -> Codes:
         """Packs bits of shape `(N, width)`."""
-        bits = np.asarray(bits)
-        return cls(np.packbits(bits > 0, axis=1), bits.shape[1])
+        bits = bit_rows(bits)
+        return cls(np.packbits(bits, axis=1), bits.shape[1])
 
     @functools.cached_property
     def unique(self) -> int:
@@ -173,6 +174,21 @@ def relu_layers(model: keras.Model) -> list[keras.Layer]:
         or getattr(getattr(layer, "activation", None), "__name__", "")
         in _SIGNED
     ]
+
+
+def bit_rows(bits: Any) -> np.ndarray:
+    """Returns which bits are on, Booleans of shape `(N, width)`.
+
+    Raises:
+        ValueError: If there is not a row of numbers for each example.
+    """
+    bits = real_array(bits, "`bits`")
+    if bits.ndim != 2 or not bits.size:
+        raise ValueError(
+            "`bits` must have a row for each example, and a column for each "
+            f"unit. Received: bits of shape {bits.shape}."
+        )
+    return np.asarray(bits > 0)
 
 
 def _digest(row):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nc_keras.arguments import checked
 from nc_keras.labels import class_labels
 from nc_keras.measuring.class_statistics import validate_features
 from nc_keras.metrics.collapse_metrics import collapse_metrics
@@ -16,6 +17,7 @@ from nc_keras.namesakes import stand_for_module
 __all__ = ["TRANSFORMS", "FewShot", "few_shot", "prototypes"]
 
 TRANSFORMS = ("none", "l2", "centered_l2")
+_MOST = 10**7
 _CHUNK = 2**22  # random numbers that are drawn at a time
 
 
@@ -45,6 +47,14 @@ class FewShot:
         )
 
 
+@checked(
+    ways="integer",
+    shots="integer",
+    queries="integer",
+    episodes="integer",
+    base_mean="array",
+    seed="integer",
+)
 def few_shot(
     features: Any,
     labels: Any,
@@ -102,6 +112,8 @@ def few_shot(
     features = validate_features(features, labels).astype("float64")
     features = _transformed(features, transform, base_mean)
     members = _members(labels, ways, shots, queries, episodes)
+    if seed < 0:
+        raise ValueError(f"`seed` must not be negative. Received: seed={seed}.")
     rng = np.random.default_rng(seed)
     accuracies = []
     size = max(1, _CHUNK // (ways * members.shape[1]))
@@ -157,7 +169,7 @@ def prototypes(features: Any, labels: Any) -> np.ndarray:
 
 
 def _transformed(features, transform, base_mean):
-    if transform not in TRANSFORMS:
+    if not isinstance(transform, str) or transform not in TRANSFORMS:
         raise ValueError(
             f"`transform` must be one of {TRANSFORMS}. "
             f"Received: transform={transform!r}."
@@ -170,7 +182,13 @@ def _transformed(features, transform, base_mean):
     if transform == "none":
         return features
     if base_mean is not None:
-        features = features - np.asarray(base_mean, "float64")
+        mean = np.asarray(base_mean, "float64")
+        if mean.shape != features.shape[1:]:
+            raise ValueError(
+                f"`base_mean` must have the shape {features.shape[1:]}. "
+                f"Received: base_mean of shape {mean.shape}."
+            )
+        features = features - mean
     return _unit(features)
 
 
@@ -184,10 +202,11 @@ def _members(labels, ways, shots, queries, episodes):
     numbers = {"ways": ways, "shots": shots, "queries": queries}
     for name, value in (numbers | {"episodes": episodes}).items():
         least = 2 if name == "ways" else 1
-        if not isinstance(value, int | np.integer) or value < least:
+        whole = isinstance(value, int | np.integer)
+        if not whole or not least <= value <= _MOST:
             raise ValueError(
-                f"`{name}` must be an integer of {least} or more. "
-                f"Received: {name}={value!r}."
+                f"`{name}` must be an integer of {least} or more, and up to "
+                f"{_MOST:,}. Received: {name}={value!r}."
             )
     counts = np.bincount(labels)
     present = np.flatnonzero(counts)

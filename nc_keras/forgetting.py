@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.arguments import real_array
 from nc_keras.layers.forgetting_recorder import LEARNED
 from nc_keras.layers.forgetting_recorder import ForgettingRecorder
 
@@ -69,7 +70,7 @@ def events_of(correct: Any) -> Forgetting:
     Raises:
         ValueError: If it is no such table.
     """
-    table = np.asarray(correct)
+    table = real_array(correct, "`correct`")
     if table.ndim != 2 or not table.size or not np.isin(table, (0, 1)).all():
         raise ValueError(
             "`correct` must be zeros and ones of shape (N, T). "

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from nc_keras.codes import activation_codes
+from nc_keras.codes import bit_rows
 
 __all__ = ["overlap_score", "relu_overlap"]
 
@@ -66,7 +67,7 @@ def overlap_score(bits: Any) -> float:
     Args:
         bits: Array of zeros and ones, shape `(B, width)`.
     """
-    bits = np.asarray(bits) > 0
+    bits = bit_rows(bits)
     if len(np.unique(bits, axis=0)) < len(bits):
         return -np.inf
     on = bits.astype("float64")

@@ -107,5 +107,5 @@ def test_prototypes(rng):
     ],
 )
 def test_what_is_refused(digits, options, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises((TypeError, ValueError), match=match):
         few_shot(*pixels(digits), **options)

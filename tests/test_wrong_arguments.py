@@ -185,6 +185,53 @@ def calls():
         (free.cross_entropy, {**DECAYS, "examples": [4, 2, 2]}),
         (free.binary_cross_entropy, DECAYS),
         (nc_keras.losses.NormFace, {"temperature": 0.1}),
+        (nc_keras.losses.BCE, {"targets": "multi_hot"}),
+        (
+            nc_keras.few_shot,
+            {
+                "features": H,
+                "labels": Y,
+                "ways": 2,
+                "shots": 1,
+                "queries": 2,
+                "episodes": 5,
+                "transform": "centered_l2",
+                "base_mean": H[0],
+                "seed": 0,
+            },
+        ),
+        (nc_keras.few_shot.prototypes, {"features": H, "labels": Y}),
+        (
+            nc_keras.regression.collapse_metrics,
+            {"features": H, "kernel": W, "targets": H[:, :3]},
+        ),
+        (
+            theory.regression,
+            {"targets": H, "weight_decay": 0.1, "feature_decay": 0.1},
+        ),
+        (nc_keras.forgetting.events_of, {"correct": np.eye(3)}),
+        (nc_keras.scores.overlap_score, {"bits": np.eye(3)}),
+        (nc_keras.codes.Codes.of, {"bits": np.eye(3)}),
+        (
+            metrics.class_pairs.class_pairs,
+            {"labels": Y, "decisions": Y, "num_classes": 3},
+        ),
+        (
+            metrics.class_pairs.expected_cost,
+            {"pairs": np.eye(3), "costs": np.eye(3)},
+        ),
+        (metrics.roc.average_precision, {"id_scores": H, "ood_scores": W}),
+        (metrics.roc.curve, {"id_scores": H, "ood_scores": W}),
+        (metrics.ood_scores.energy, {"logits": H}),
+        (
+            metrics.ood_scores.nci,
+            {"features": H, "kernel": W, "bias": None, "mean": H[0]},
+        ),
+        (
+            metrics.ood_scores.ViM,
+            {"statistics": statistics, "kernel": W, "bias": None, "dim": 2},
+        ),
+        (metrics.ood_scores.Mahalanobis, {"statistics": statistics}),
     ]
 
 

@@ -65,7 +65,7 @@ def validated_targets(targets: str, other: str = "soft") -> str:
     Raises:
         ValueError: If it is neither.
     """
-    if targets not in ("labels", other):
+    if not isinstance(targets, str) or targets not in ("labels", other):
         raise ValueError(
             f'`targets` must be "labels" or "{other}". '
             f"Received: targets={targets!r}."

@@ -45,8 +45,7 @@ def class_pairs(
             class.
     """
     if num_classes is None:
-        largest = max(np.max(labels, initial=1), np.max(decisions, initial=1))
-        num_classes = int(largest) + 1
+        num_classes = max(class_labels(one)[1] for one in (labels, decisions))
     labels, num_classes = class_labels(labels, num_classes)
     decisions, _ = class_labels(decisions, num_classes)
     if len(labels) != len(decisions):

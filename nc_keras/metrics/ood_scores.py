@@ -94,6 +94,8 @@ class Mahalanobis:
     def __init__(self, statistics: ClassStatistics):
         validate_statistics(statistics, scatter=True)
         counts = statistics.counts
+        if not counts.any():
+            raise ValueError("Received: `statistics` of no examples.")
         values, vectors = np.linalg.eigh(statistics.scatter / counts.sum())
         kept = values > len(values) * np.finfo("float64").eps * values[-1]
         self._whitening = vectors[:, kept] / np.sqrt(values[kept])
@@ -160,8 +162,8 @@ class ViM:
                 f"`kernel` must have the shape ({size}, C). "
                 f"Received: kernel of shape {kernel.shape}."
             )
-        bias = np.zeros(kernel.shape[1]) if bias is None else bias
-        self._origin = -np.linalg.pinv(kernel.T) @ np.asarray(bias, "float64")
+        bias = _vector(bias, kernel.shape[1], "`bias`")
+        self._origin = -np.linalg.pinv(kernel.T) @ bias
         shifts = (means - self._origin) * np.sqrt(counts)[:, None]
         _, vectors = np.linalg.eigh(statistics.scatter + shifts.T @ shifts)
         self._outside = vectors[:, : size - dim]
@@ -221,9 +223,9 @@ def nci(
     """
     kernel = _matrix(kernel, "`kernel`")
     features = _features(features, len(kernel))
-    logits = features @ kernel
-    decisions = np.argmax(logits if bias is None else logits + bias, axis=1)
-    residuals = features - np.asarray(mean, "float64")
+    bias = _vector(bias, kernel.shape[1], "`bias`")
+    decisions = np.argmax(features @ kernel + bias, axis=1)
+    residuals = features - _vector(mean, len(kernel), "`mean`")
     products = np.sum(kernel.T[decisions] * residuals, axis=1)
     norms = np.linalg.norm(residuals, axis=1)
     cosines = products / np.where(norms > 0, norms, 1.0)
@@ -238,6 +240,19 @@ def _features(features, dim):
             f"Received: features of shape {features.shape}."
         )
     return features
+
+
+def _vector(array, size, name):
+    """Numbers of one axis; zeros for `None`."""
+    if array is None:
+        return np.zeros(size)
+    array = real_array(array, name).astype("float64")
+    if array.shape != (size,):
+        raise ValueError(
+            f"{name} must have the shape ({size},). "
+            f"Received: {name} of shape {array.shape}."
+        )
+    return array
 
 
 def _matrix(array, name):

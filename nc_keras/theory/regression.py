@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nc_keras.arguments import checked
 from nc_keras.arguments import real_array
 
 
@@ -31,6 +32,7 @@ class RegressionMinimizer:
     rank: int
 
 
+@checked(targets="array", weight_decay="number", feature_decay="number")
 def regression(
     targets: Any, weight_decay: float, feature_decay: float
 ) -> RegressionMinimizer:
@@ -72,14 +74,12 @@ def regression(
             "`targets` must be a matrix of finite numbers. "
             f"Received: targets of shape {y.shape}."
         )
-    for decay in (weight_decay, feature_decay):
-        is_number = isinstance(decay, int | float | np.number)
-        if not is_number or not 0 < decay < math.inf:
-            raise ValueError(
-                "Without decay of head and features there is no minimiser. "
-                f"Received: weight_decay={weight_decay}, "
-                f"feature_decay={feature_decay}."
-            )
+    if not (weight_decay > 0 and feature_decay > 0):
+        raise ValueError(
+            "Without decay of head and features there is no minimiser. "
+            f"Received: weight_decay={weight_decay}, "
+            f"feature_decay={feature_decay}."
+        )
     covariance = np.atleast_2d(np.cov(y.T, bias=True))
     values, vectors = np.linalg.eigh(covariance)
     deviations = np.sqrt(np.maximum(values, 0.0))

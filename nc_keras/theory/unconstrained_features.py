@@ -200,6 +200,8 @@ def binary_cross_entropy(
 
 
 def _logit(share):
+    if not share:
+        raise OverflowError("The decays are too small.")
     return math.log(share) - math.log1p(-share)
 
 
