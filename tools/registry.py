@@ -209,6 +209,12 @@ RESULTS = {
             "figure.png",
         ),
         Result(
+            "neural_codes",
+            "recipes.studies.neural_codes",
+            _MLP,
+            "figure.png",
+        ),
+        Result(
             "few_shot",
             "recipes.studies.few_shot",
             ("few_shot",),
