@@ -207,11 +207,16 @@ def _versions():
 
 
 def _differences(result, before):
-    """The settings that the command has today and had not before."""
+    """The settings that the command has today and had not before.
+
+    An option that there was not yet counts where the command names it: what
+    its default does to a training, the golden trajectories tell.
+    """
     return [
         f"{key} is {value}, was {before.get(key)}"
         for key, value in result.settings().items()
-        if _unordered(before.get(key)) != _unordered(value)
+        if (key in before or f"--{key.replace('_', '-')}" in result.words)
+        and _unordered(before.get(key)) != _unordered(value)
     ]
 
 

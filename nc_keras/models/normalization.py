@@ -40,7 +40,8 @@ def renormalized(model: keras.Model, norm: str) -> keras.Model:
         norm: `"batch"`, which is the model itself, `"frn"` or `"none"`.
 
     Raises:
-        ValueError: If `norm` is none of these, or the network has no BatchNorm.
+        ValueError: If `norm` is none of these, or the network has no BatchNorm
+            that it could stand for.
 
     Reference:
 
@@ -60,6 +61,12 @@ def renormalized(model: keras.Model, norm: str) -> keras.Model:
     if not before:
         raise ValueError(
             "There is no BatchNorm for another normalisation to stand for. "
+            f"Received: model {model.name!r}, and norm={norm!r}."
+        )
+    if norm == "frn" and not any(len(one.output.shape) > 2 for one in before):
+        raise ValueError(
+            "Filter responses are those of feature maps, and this network has "
+            "BatchNorm of vectors alone. Choose norm='none'. "
             f"Received: model {model.name!r}, and norm={norm!r}."
         )
     return keras.models.clone_model(

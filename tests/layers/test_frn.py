@@ -189,3 +189,7 @@ def test_wrong_norms():
     layers = [keras.Input((4,)), keras.layers.Dense(3)]
     with pytest.raises(ValueError, match="no BatchNorm"):
         nc_keras.models.renormalized(keras.Sequential(layers), "frn")
+    mlp = nc_keras.models.MLP((4,), 3, widths=(8,))
+    with pytest.raises(ValueError, match="of vectors alone"):
+        nc_keras.models.renormalized(mlp, "frn")
+    assert not nc_keras.models.renormalized(mlp, "none").non_trainable_weights

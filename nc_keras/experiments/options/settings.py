@@ -107,9 +107,9 @@ class Settings:
     """Width of each hidden layer (mlp), filters of each block (conv_net), or
     of the first stage (resnet, vgg). Defaults to the network's own."""
 
-    norm: Literal["frn", "none"] | None = None
-    """What a network has instead of BatchNorm: frn (filter response
-    normalisation), or none. Defaults to BatchNorm."""
+    norm: Literal["batch", "frn", "none"] = "batch"
+    """What networks normalise by: batch (BatchNorm), frn (filter response
+    normalisation), or none."""
 
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
     """How resnet and densenet begin; auto is imagenet from 65 pixels on."""

@@ -39,7 +39,7 @@ def build_network(
             before its head, and rows of length 1 in it.
     """
     network = _plain_network(settings, head, input_shape, num_classes)
-    network = nc_keras.models.renormalized(network, settings.norm or "batch")
+    network = nc_keras.models.renormalized(network, settings.norm)
     if settings.meant("losses", loss) in OF_COSINES:
         return _of_cosines(network)
     return network
