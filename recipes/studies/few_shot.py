@@ -3,8 +3,9 @@
     KERAS_BACKEND=tensorflow python -m recipes.studies.few_shot
 
 Trains a ConvNet on most classes, and measures along the way how well one and
-five examples a class tell the classes apart that it never saw, beside CDNV (Galanti et al. 2021) and the directional
-CDNV (Luthra et al. 2026) of their features.
+five examples a class tell the classes apart that it never saw, beside CDNV
+(Galanti et al. 2021) and the directional CDNV (Luthra et al. 2026) of their
+features.
 
 Hardware and time: two CPU cores, five minutes.
 """
