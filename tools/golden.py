@@ -117,7 +117,9 @@ CASES: dict[str, Callable[[pathlib.Path], None]] = {
     "without_batch_norm": _study(
         "without_batch_norm", filters=(4, 8), norms=("frn", "none")
     ),
-    "optimizers": _study("optimizers", widths=(16,)),
+    "optimizers": _study(
+        "optimizers", widths=(16,), optimizers=("sgd", "sgdw")
+    ),
     "direct_feedback": _study(
         "direct_feedback", widths=(24, 16), rules=("dfa",)
     ),

@@ -8,6 +8,14 @@ import pytest
 from nc_keras.experiments.training.interrupts import Interrupts
 
 
+@pytest.fixture(autouse=True)
+def pythons_own_handler():
+    """What other tests of this process have left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class LostInAFinalizer:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
