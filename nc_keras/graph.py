@@ -187,8 +187,8 @@ def back_from(tensor: Any) -> Iterator[Any]:
 
     Returns:
         Iterator over layers and other operations; the last of them is the
-        first met that has no input or several, unless its class says by
-        `passes_first_input` that it returns the first of them as it is.
+        first met that has no input, or several and does not pass the first
+        of them on.
 
     Example:
 
@@ -203,8 +203,13 @@ def back_from(tensor: Any) -> Iterator[Any]:
         operation, index = _key(tensors[0])
         yield operation
         tensors = operation._inbound_nodes[index].input_tensors
-        if getattr(operation, "passes_first_input", False):
+        if passes_on(operation):
             tensors = tensors[:1]
+
+
+def passes_on(operation: Any) -> bool:
+    """Whether the class of a layer says that it returns its first input."""
+    return getattr(operation, "passes_first_input", False)
 
 
 def steps(model: keras.Model, end: Any = None) -> Iterator[tuple[Any, bool]]:

@@ -55,18 +55,30 @@ def measure(
 
     - [Andriopoulos et al., 2024](https://arxiv.org/abs/2409.04180).
     """
-    layer = model.get_layer(head) if isinstance(head, str) else head
-    layer = model.layers[-1] if layer is None else layer
-    kernel = getattr(layer, "kernel", None)
-    if kernel is None or len(kernel.shape) != 2:
-        raise ValueError(
-            "The head of a regression must have a `kernel` of shape (D, n). "
-            f"Received: layer {layer.name!r}. Pass `head`."
-        )
-    before = keras.Model(model.inputs, layer.input)
-    extractor = FeatureExtractor(model, features=before)
-    features, _ = extractor(x, np.zeros(len(x), "int64"), batch_size)
-    return collapse_metrics(features, ops.convert_to_numpy(kernel), targets)
+    return _Measured(model, head, batch_size)(x, targets)
+
+
+class _Measured:
+    """The compiled features of a model, which is measured again and again."""
+
+    def __init__(self, model, head, batch_size):
+        layer = model.get_layer(head) if isinstance(head, str) else head
+        self._layer = model.layers[-1] if layer is None else layer
+        kernel = getattr(self._layer, "kernel", None)
+        if kernel is None or len(kernel.shape) != 2:
+            raise ValueError(
+                "The head of a regression must have a `kernel` of shape (D, n)."
+                f" Received: layer {self._layer.name!r}. Pass `head`."
+            )
+        before = keras.Model(model.inputs, self._layer.input)
+        self._extractor = FeatureExtractor(model, features=before)
+        self._batch_size = batch_size
+
+    def __call__(self, x, targets):
+        labels = np.zeros(len(x), "int64")
+        features, _ = self._extractor(x, labels, self._batch_size)
+        kernel = ops.convert_to_numpy(self._layer.kernel)
+        return collapse_metrics(features, kernel, targets)
 
 
 def collapse_metrics(
@@ -162,10 +174,12 @@ class RegressionCollapse(keras.callbacks.Callback):
         self._data, self._head = (x, targets), head
         self._batch_size = batch_size
 
+    def on_train_begin(self, logs=None):
+        self._measured = _Measured(self.model, self._head, self._batch_size)
+
     def on_epoch_end(self, epoch, logs=None):
-        values = measure(self.model, *self._data, self._head, self._batch_size)
         if logs is not None:
-            logs.update(values)
+            logs.update(self._measured(*self._data))
 
 
 def _outside(features, directions):

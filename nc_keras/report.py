@@ -81,8 +81,11 @@ def report(
             to its own.
         ood: Out-of-distribution examples as in `nc_keras.measure`, or a tuple
             `(x, y)`, or `None`. With them `nc5` is measured, and how well
-            NECO tells them from `test` (from `train` where there is no test
-    XX
+            scores of the features tell them from `test` (from `train` where
+            there is no test set): `_auroc`, `_fpr95` and `_aupr` of `neco`,
+            `mahalanobis`, `msp`, `max_logit`, `energy`, `nci` and `vim`, see
+            `nc_keras.metrics.ood_scores`. `vim` needs training features that
+            fit into `memory`; the last five need a head.
         neco_dim: Integer, the dimension of NECO's principal space. Defaults
             to `C - 1`.
         per_class: Boolean, whether to measure, and print, what has one value

@@ -19,6 +19,13 @@ from nc_keras.plot.style import COLORS
 
 # The training accuracy that counts as zero training error, as in recipes.
 ZERO_ERROR = 0.999
+# At how many epochs collapse is measured, in geometric progression.
+MEASUREMENTS = 12
+# What the studies train with.
+LOSSES = {
+    "ce": nc_keras.losses.CE,
+    "mse": functools.partial(nc_keras.losses.MSE, "sum"),
+}
 # What is shown of each training: a title, its key in the logs, and a factor.
 SHOWN = (
     ("train accuracy, %", "nc_accuracy", 100),
@@ -43,8 +50,6 @@ def train_each(
     rate_at: Callable[[int], float] | None = None,
     settings: Mapping[str, Any] | None = None,
     callbacks: Mapping[str, Sequence[keras.callbacks.Callback]] | None = None,
-    measurements: int = 12,
-    metrics: Sequence[str] | None = None,
 ) -> dict[str, list[dict]]:
     """Trains each model, or reads what an earlier command trained.
 
@@ -58,9 +63,6 @@ def train_each(
             the optimizer's own.
         settings: What else a checkpoint must agree with.
         callbacks: Dictionary from names to more callbacks of that training.
-        measurements: At how many epochs collapse is measured, in geometric
-            progression.
-        metrics: The tags of what is measured; or `None` for those by default.
 
     Returns:
         For each name, the logs of the measured epochs.
@@ -76,8 +78,7 @@ def train_each(
             settings=settings,
             callbacks=(callbacks or {}).get(name, ()),
             rate_at=rate_at,
-            measured=log_spaced_epochs(study.epochs, measurements),
-            metrics=metrics,
+            measured=log_spaced_epochs(study.epochs, MEASUREMENTS),
         )
         # What was not a number was written as null.
         curves[name] = [
@@ -86,6 +87,26 @@ def train_each(
             if row.get("nc_accuracy") is not None
         ]
     return curves
+
+
+def compiled(
+    study: Any, dataset: Dataset, network: keras.Model, loss: str = "ce"
+) -> keras.Model:
+    """The network behind standardisation, with SGD and one of `LOSSES`.
+
+    Args:
+        study: Settings with a `learning_rate` and a `weight_decay`.
+        dataset: The images, whose statistics are taken.
+        network: A network for standardised images.
+        loss: The name of its loss.
+    """
+    model = studies.standardized(dataset, network)
+    model.compile(
+        nc_keras.optimizers.SGD(study.learning_rate, 0.9, study.weight_decay),
+        loss=LOSSES[loss](),
+        metrics=["accuracy"],
+    )
+    return model
 
 
 def moments(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

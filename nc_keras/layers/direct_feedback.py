@@ -87,6 +87,8 @@ class StopGradient(keras.layers.Layer):
         **kwargs: Base layer keyword arguments, such as `name`.
     """
 
+    passes_first_input = True
+
     def call(self, inputs):
         return ops.stop_gradient(inputs)
 

@@ -55,11 +55,11 @@ class SeenClasses(keras.layers.Layer):
         Args:
             classes: Integers.
         """
-        if not self.built and not hasattr(self, "seen"):
-            self.classes = sorted({*self.classes, *map(int, classes)})
+        chosen = sorted({*self.classes, *map(int, classes)})
+        if not hasattr(self, "seen"):
+            self.classes = chosen
             return
         mask = np.array(ops.convert_to_numpy(self.seen))
-        chosen = sorted({*self.classes, *map(int, classes)})
         if chosen and not 0 <= chosen[0] <= chosen[-1] < len(mask):
             raise ValueError(
                 f"Classes must be in 0 .. {len(mask) - 1}. "

@@ -48,6 +48,7 @@ class OfCosines(OutputLoss):
         dtype: As in `keras.losses.Loss`.
     """
 
+    own_name = "of_cosines"
     compares_examples = True
 
     def __init__(
@@ -57,6 +58,7 @@ class OfCosines(OutputLoss):
         name: str | None = None,
         dtype: Any = None,
     ):
+        name = name or self.own_name
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.temperature = positive_temperature(temperature)
 
@@ -110,16 +112,8 @@ class NormFace(OfCosines):
       and NONL.
     """
 
+    own_name = "norm_face"
     compares_examples = False
-
-    def __init__(
-        self,
-        temperature: float = 0.1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "norm_face",
-        dtype: Any = None,
-    ):
-        super().__init__(temperature, reduction, name, dtype)
 
     def compute(self, targets: Any, outputs: Any) -> Any:
         scores = outputs / self.temperature
@@ -160,14 +154,7 @@ class NTCE(OfCosines):
     - [Koromilas et al., 2026](https://arxiv.org/abs/2605.20302).
     """
 
-    def __init__(
-        self,
-        temperature: float = 0.1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "ntce",
-        dtype: Any = None,
-    ):
-        super().__init__(temperature, reduction, name, dtype)
+    own_name = "ntce"
 
     def compute(self, targets: Any, outputs: Any) -> Any:
         scores = outputs / self.temperature
@@ -208,14 +195,7 @@ class NONL(OfCosines):
     - [Koromilas et al., 2026](https://arxiv.org/abs/2605.20302).
     """
 
-    def __init__(
-        self,
-        temperature: float = 0.1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "nonl",
-        dtype: Any = None,
-    ):
-        super().__init__(temperature, reduction, name, dtype)
+    own_name = "nonl"
 
     def compute(self, targets: Any, outputs: Any) -> Any:
         scores = outputs / self.temperature

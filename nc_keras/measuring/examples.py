@@ -114,7 +114,8 @@ class Examples:
         """How far examples lie towards other means than their own.
 
         `(h - mu_y)'(mu_c - mu_y)`, and `||mu_c - mu_y||^2`, each of shape
-        `(n, classes with examples)`; both are 0 for the class of an example.
+        `(n, classes with examples)`. For the class of an example the first is
+        0 and the second infinite.
         """
         products = self._product("means")
         gram, own = self._rules.gram, self._rules.positions[self.labels]
@@ -124,7 +125,9 @@ class Examples:
         residuals = products - means
         rows = np.arange(len(own))
         toward = residuals - residuals[rows, own][:, None]
-        return toward, squares[own][:, None] + squares - 2 * gram[own]
+        distances = squares[own][:, None] + squares - 2 * gram[own]
+        distances[rows, own] = np.inf
+        return toward, distances
 
     @property
     def along(self) -> np.ndarray:

@@ -10,10 +10,8 @@ import numpy as np
 from nc_keras.graph import all_layers
 from nc_keras.graph import back_from
 from nc_keras.graph import bare
+from nc_keras.graph import passes_on
 from nc_keras.graph import resolve_layer
-from nc_keras.layers.direct_feedback import DirectFeedback
-from nc_keras.layers.direct_feedback import StopGradient
-from nc_keras.layers.forgetting_recorder import ForgettingRecorder
 from nc_keras.layers.rho import Rho
 from nc_keras.measuring.kernels import inner_of
 from nc_keras.measuring.kernels import is_head
@@ -27,9 +25,6 @@ from nc_keras.measuring.kernels import weights_of_head
 # may have some that Keras does not know of.
 _HARMLESS = (
     Rho,
-    DirectFeedback,
-    ForgettingRecorder,
-    StopGradient,
     keras.layers.InputLayer,
     keras.layers.Activation,
     keras.layers.Softmax,
@@ -262,7 +257,7 @@ def _found(model):
             return layer, inner + after
         if is_head(layer):
             return layer, after
-        if weights and not isinstance(layer, Rho | ForgettingRecorder):
+        if weights and not (isinstance(layer, Rho) or passes_on(layer)):
             break
         after.insert(0, layer)
     raise ValueError(
@@ -290,7 +285,8 @@ def _is_harmless(layer):
     """Whether what follows a head leaves its classes alone, as is known."""
     activation = getattr(layer, "activation", None)
     module = getattr(activation, "__module__", "keras.")
-    return isinstance(layer, _HARMLESS) and module.startswith("keras.")
+    is_known = isinstance(layer, _HARMLESS) and module.startswith("keras.")
+    return is_known or passes_on(layer)
 
 
 def _has_sigmoid(model, layer, after):

@@ -28,11 +28,10 @@ def nc1_cdnv_directional(examples: Examples) -> np.ndarray:
     """CDNV of the spread along the line between two means, no other.
 
     Luthra et al. 2026 (https://arxiv.org/abs/2603.03530). It is at most
-    `nc1_cdnv`, and as large if classes spread along these lines alone. The
-    function returns `sum_c' ((h - mu_y)'u)^2 / |mu_y - mu_c'|^2` of each
-    example.
+    `nc1_cdnv`, and as large if classes spread along these lines alone. It is
+    NaN if two means are equal, which have no line. The function returns
+    `sum_c' ((h - mu_y)'u)^2 / |mu_y - mu_c'|^2` of each example.
     """
     toward, distances = examples.toward_means
-    own = distances == 0
-    ratios = toward / np.where(own, 1.0, distances)
-    return np.sum(np.where(own, 0.0, ratios) ** 2, axis=1)
+    distances = np.where(distances > 0, distances, np.nan)
+    return np.sum((toward / distances) ** 2, axis=1)

@@ -54,16 +54,11 @@ class DirectFeedback(Study):
 
 STUDY = DirectFeedback("direct_feedback", dataset="digits", epochs=200)
 
-_LOSSES = {
-    "ce": nc_keras.losses.CE,
-    "mse": functools.partial(nc_keras.losses.MSE, "sum"),
-}
-
 
 def run(study: DirectFeedback) -> None:
     """Trains by each rule with each loss, and compares them."""
     studies.require_known("rules", study.rules, RULES)
-    studies.require_known("losses", study.losses, _LOSSES)
+    studies.require_known("losses", study.losses, variants.LOSSES)
     dataset = studies.load(study)
     settings = ("widths", "learning_rate", "weight_decay")
     curves = variants.train_each(
@@ -93,13 +88,7 @@ def _build(study, dataset, loss, rule) -> keras.Model:
         network = nc_keras.models.direct_feedback(
             network, sign=rule == "sign", seed=study.seed
         )
-    model = studies.standardized(dataset, network)
-    model.compile(
-        nc_keras.optimizers.SGD(study.learning_rate, 0.9, study.weight_decay),
-        loss=_LOSSES[loss](),
-        metrics=["accuracy"],
-    )
-    return model
+    return variants.compiled(study, dataset, network, loss)
 
 
 if __name__ == "__main__":

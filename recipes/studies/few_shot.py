@@ -57,10 +57,6 @@ class FewShot(Study):
 
 STUDY = FewShot("few_shot", per_class=200, epochs=60)
 
-_LOSSES = {
-    "ce": nc_keras.losses.CE,
-    "mse": functools.partial(nc_keras.losses.MSE, "sum"),
-}
 _SHOWN = (
     ("train accuracy, %", "nc_accuracy", 100),
     ("NC1, trained classes", "nc1", 1),
@@ -69,7 +65,6 @@ _SHOWN = (
     ("1 shot, %", "novel_1_shot", 100),
     ("5 shots, %", "novel_5_shot", 100),
 )
-_MEASUREMENTS = 12
 
 
 class Novel(keras.callbacks.Callback):
@@ -80,10 +75,13 @@ class Novel(keras.callbacks.Callback):
         self._data, self._epochs = (x, y), set(epochs)
         self._ways, self._episodes = ways, episodes
 
+    def on_train_begin(self, logs=None):
+        self._extractor = nc_keras.FeatureExtractor(self.model)
+
     def on_epoch_end(self, epoch, logs=None):
         if epoch + 1 not in self._epochs:
             return
-        h, y = nc_keras.FeatureExtractor(self.model)(*self._data)
+        h, y = self._extractor(*self._data)
         for shots in (1, 5):
             found = nc_keras.few_shot(
                 h, y, self._ways, shots, episodes=self._episodes
@@ -95,7 +93,7 @@ class Novel(keras.callbacks.Callback):
 
 def run(study: FewShot) -> None:
     """Trains with each loss, and compares."""
-    studies.require_known("losses", study.losses, _LOSSES)
+    studies.require_known("losses", study.losses, variants.LOSSES)
     dataset = studies.load(study)
     base = dataset.num_classes - study.novel
     if study.novel < 2 or base < 2:
@@ -105,7 +103,7 @@ def run(study: FewShot) -> None:
         )
     trained, held_out = _split(dataset, base)
     settings = ("novel", "episodes", "filters", "learning_rate", "weight_decay")
-    epochs = log_spaced_epochs(study.epochs, _MEASUREMENTS)
+    epochs = log_spaced_epochs(study.epochs, variants.MEASUREMENTS)
     curves = variants.train_each(
         study,
         trained,
@@ -122,7 +120,6 @@ def run(study: FewShot) -> None:
         rate_at=lambda epoch: stepped_rate(
             study.learning_rate, epoch, study.epochs, (1 / 2, 3 / 4)
         ),
-        measurements=_MEASUREMENTS,
     )
     rows = variants.table(curves, _SHOWN)
     studies.print_table(
@@ -166,13 +163,7 @@ def _build(study, dataset, loss) -> keras.Model:
     network = nc_keras.models.ConvNet(
         dataset.image_shape, dataset.num_classes, filters=study.filters
     )
-    model = studies.standardized(dataset, network)
-    model.compile(
-        nc_keras.optimizers.SGD(study.learning_rate, 0.9, study.weight_decay),
-        loss=_LOSSES[loss](),
-        metrics=["accuracy"],
-    )
-    return model
+    return variants.compiled(study, dataset, network, loss)
 
 
 def _claims(curves):

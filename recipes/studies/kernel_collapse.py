@@ -22,11 +22,10 @@ from matplotlib.figure import Figure
 
 import nc_keras
 from nc_keras.experiments import studies
+from nc_keras.experiments import variants
 from nc_keras.experiments.datasets import Dataset
 from nc_keras.experiments.options.schedule import stepped_rate
 from nc_keras.experiments.options.study import Study
-from nc_keras.experiments.variants import ZERO_ERROR
-from nc_keras.experiments.variants import moments
 from nc_keras.models.heads import HEADS
 from nc_keras.plot.style import COLORS
 
@@ -59,10 +58,6 @@ class KernelCollapse(Study):
 
 STUDY = KernelCollapse("kernel_collapse", dataset="digits", epochs=100)
 
-_LOSSES = {
-    "ce": nc_keras.losses.CE,
-    "mse": functools.partial(nc_keras.losses.MSE, "sum"),
-}
 # What is shown: a title, the logs, and whether their axis is logarithmic.
 _PANELS = (
     ("NC1", "nc1", True),
@@ -74,7 +69,7 @@ _PANELS = (
 
 def run(study: KernelCollapse) -> None:
     """Trains each loss with each head, prints a table, and draws curves."""
-    studies.require_known("losses", study.losses, _LOSSES)
+    studies.require_known("losses", study.losses, variants.LOSSES)
     studies.require_known("heads", study.heads, HEADS)
     dataset = studies.load(study)
     curves = {
@@ -134,19 +129,11 @@ def _build(study, dataset: Dataset, loss, head) -> keras.Model:
     network = nc_keras.models.MLP(
         dataset.image_shape, dataset.num_classes, study.widths, head=head
     )
-    model = studies.standardized(dataset, network)
-    model.compile(
-        nc_keras.optimizers.SGD(
-            study.learning_rate, 0.9, weight_decay=study.weight_decay
-        ),
-        loss=_LOSSES[loss](),
-        metrics=["accuracy"],
-    )
-    return model
+    return variants.compiled(study, dataset, network, loss)
 
 
 def _row(name, rows, classes):
-    chosen = moments(rows)
+    chosen = variants.moments(rows)
     found = {
         title: " → ".join(
             f"{row[key.format(classes=classes)]:.3g}" for row in chosen
@@ -165,11 +152,11 @@ def _row(name, rows, classes):
 
 def _claim(name, rows):
     """Whether blocks explain more of the kernel where NC1 is lower."""
-    first, *_, last = moments(rows)
+    first, *_, last = variants.moments(rows)
     fell = last["nc1"] < first["nc1"]
     rose = last["kernel_block_r2"] > first["kernel_block_r2"]
     verdict = "agreed" if fell and rose else "not agreed"
-    if last["nc_accuracy"] < ZERO_ERROR:
+    if last["nc_accuracy"] < variants.ZERO_ERROR:
         verdict += f", at {last['nc_accuracy']:.1%} of training accuracy"
     return (
         f"{name}: NC1 {'fell' if fell else 'did not fall'}, and blocks explain "

@@ -118,13 +118,7 @@ def _build(study, dataset, width) -> keras.Model:
     network = nc_keras.models.MLP(
         dataset.image_shape, dataset.num_classes, (width,)
     )
-    model = studies.standardized(dataset, network)
-    model.compile(
-        nc_keras.optimizers.SGD(study.learning_rate, 0.9, study.weight_decay),
-        loss=nc_keras.losses.CE(),
-        metrics=["accuracy"],
-    )
-    return model
+    return variants.compiled(study, dataset, network)
 
 
 def _judged(study, train, test, dataset):

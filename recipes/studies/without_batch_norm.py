@@ -51,15 +51,10 @@ class WithoutBatchNorm(Study):
 
 STUDY = WithoutBatchNorm("without_batch_norm", dataset="digits", epochs=250)
 
-_LOSSES = {
-    "ce": nc_keras.losses.CE,
-    "mse": functools.partial(nc_keras.losses.MSE, "sum"),
-}
-
 
 def run(study: WithoutBatchNorm) -> None:
     """Trains each network with each loss, and compares them."""
-    studies.require_known("losses", study.losses, _LOSSES)
+    studies.require_known("losses", study.losses, variants.LOSSES)
     studies.require_known("norms", study.norms, NORMS)
     dataset = studies.load(study)
     settings = ("filters", "learning_rate", "weight_decay")
@@ -89,13 +84,7 @@ def _build(study, dataset, loss, norm) -> keras.Model:
         filters=study.filters,
         norm=norm,
     )
-    model = studies.standardized(dataset, network)
-    model.compile(
-        nc_keras.optimizers.SGD(study.learning_rate, 0.9, study.weight_decay),
-        loss=_LOSSES[loss](),
-        metrics=["accuracy"],
-    )
-    return model
+    return variants.compiled(study, dataset, network, loss)
 
 
 if __name__ == "__main__":

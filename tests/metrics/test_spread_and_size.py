@@ -89,6 +89,12 @@ def test_collapsed_features():
     assert found["feature_stable_rank"] == pytest.approx(3)
 
 
+def test_two_equal_means_have_no_line():
+    h = np.array([[0.0, 1], [0, -1], [1, 0], [-1, 0], [5, 5], [7, 7]])
+    (found,) = of(h, np.arange(6) // 2, "nc1_cdnv_directional").values()
+    assert np.isnan(found)
+
+
 def test_a_class_without_examples():
     labels = np.where(Y == 2, 5, Y)
     found = of(X, labels, "nc1_cdnv_directional", missing="skip")
