@@ -1,16 +1,15 @@
 import dataclasses
-import functools
 import math
 import numbers
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from nc_keras.arguments import refuse_masked
-from nc_keras.stateless import call_at
-from nc_keras.stateless import current_values
+from nc_keras.input_gradients import InputGradients
+from nc_keras.input_gradients import chunks
+from nc_keras.input_gradients import images_of
+from nc_keras.input_gradients import require_raw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,10 +191,11 @@ class DeepFool:
         self._network = None
 
     def __call__(self, x: Any) -> DeepFoolResult:
-        x = _validate_images(x)
+        x = images_of(x)
+        _refuse_zeros(x)
         network = self._network_for(x.shape[1:])
         outputs = network.outputs(x)
-        _validate_raw(outputs)
+        require_raw(outputs)
         labels = outputs.argmax(axis=1)
         ranking = np.argsort(-outputs, axis=1, kind="stable")
         rivals = ranking[:, 1 : self.num_candidates]
@@ -222,7 +222,7 @@ class DeepFool:
     def _network_for(self, shape):
         """The compiled model for images of a shape, at its current weights."""
         if self._network is None or self._network.image_shape != shape:
-            self._network = _Network(self.model, shape, self.batch_size)
+            self._network = InputGradients(self.model, shape, self.batch_size)
         self._network.read_variables()
         return self._network
 
@@ -230,84 +230,11 @@ class DeepFool:
         return ((1 + self.overshoot) * total).astype("float32")
 
 
-class _Network:
-    """Outputs and gradients of a model, in batches of one size."""
-
-    def __init__(self, model, image_shape, batch_size):
-        self.image_shape = image_shape
-        self.batch_size = batch_size
-        self._model = model
-        self._variables = list(model.variables)
-        self._values: list = []
-        self._shifted = _Shifted(
-            model, self._variables, (batch_size, *image_shape)
-        )
-
-    def read_variables(self):
-        self._values = current_values(self._model, self._variables)
-
-    def outputs(self, x):
-        """Raw outputs, shape `(N, C)`."""
-        outputs = []
-        for rows in _chunks(len(x), self.batch_size):
-            inputs = (self._padded(x[rows]), self._values)
-            batch = self._shifted.predict_on_batch(inputs)
-            _validate_shape(batch, self.batch_size)
-            outputs.append(batch[: len(x[rows])].astype("float64"))
-        outputs = np.concatenate(outputs)
-        _validate_finite("outputs", outputs)
-        return outputs
-
-    def gradients(self, x, weights):
-        """Gradients of `sum_c weights_c f_c(x)` for a batch at the most."""
-        inputs = (self._padded(x), self._values)
-        self._shifted.train_on_batch(inputs, self._padded(weights))
-        shift = ops.convert_to_numpy(self._shifted.shift)
-        gradients = -shift[: len(x)]
-        self._shifted.shift.assign(np.zeros_like(shift))
-        _validate_finite("gradients", gradients)
-        return gradients
-
-    def _padded(self, rows):
-        # Repeated rows keep the shape, and with it the compiled function.
-        return np.resize(rows, (self.batch_size, *rows.shape[1:]))
-
-
-class _Shifted(keras.Model):
-    """A model of `x + shift`, whose only variable is the shift.
-
-    Keras gives no gradients but to its optimizers: a step of SGD with rate 1
-    from `shift = 0` leaves minus the gradient in `shift`.
-    """
-
-    def __init__(self, model, variables, shape):
-        super().__init__(name="shifted", dtype="float32", autocast=False)
-        # A function, since a model among the attributes would be trained too.
-        self._apply = functools.partial(call_at, model, variables)
-        self.shift = self.add_weight(shape=shape, initializer="zeros")
-        self.built = True
-        self.compile(
-            keras.optimizers.SGD(1.0),
-            run_eagerly=model.run_eagerly,
-            jit_compile=model.jit_compile and not model.run_eagerly,
-            auto_scale_loss=False,
-        )
-
-    def call(self, inputs):
-        images, values = inputs
-        return self._apply(values, ops.add(images, self.shift))
-
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        return ops.sum(ops.multiply(y, ops.cast(y_pred, "float32")))
-
-
 def _steps(network, x, outputs, labels, rivals):
     """The steps `r_i` of Algorithm 2, shape `(N, ...)`."""
     steps = []
     # A chunk at a time, since an image has a gradient for every rival.
-    for rows in _chunks(len(x), network.batch_size):
+    for rows in chunks(len(x), network.batch_size):
         own = np.take_along_axis(outputs[rows], labels[rows, None], axis=1)
         others = np.take_along_axis(outputs[rows], rivals[rows], axis=1)
         weights = _differences(labels[rows], rivals[rows], outputs.shape[1])
@@ -335,14 +262,9 @@ def _jacobians(network, x, weights):
     weights_of_pairs = weights.reshape(len(images), -1)
     gradients = [
         network.gradients(x[images[pairs]], weights_of_pairs[pairs])
-        for pairs in _chunks(len(images), network.batch_size)
+        for pairs in chunks(len(images), network.batch_size)
     ]
     return np.concatenate(gradients).reshape(*weights.shape[:2], -1)
-
-
-def _chunks(length, size):
-    """Slices of at most `size` items."""
-    return [slice(start, start + size) for start in range(0, length, size)]
 
 
 def _divide(a, b, at_zero):
@@ -375,62 +297,11 @@ def _validate_integer(name, value, smallest):
         )
 
 
-def _validate_images(x):
-    """Returns images as a float32 array of their own."""
-    refuse_masked(x, "Images")
-    x = ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
-    if not keras.backend.is_float_dtype(x.dtype.name):
-        raise ValueError(
-            "`x` must be an array of a floating-point dtype: standardise the "
-            "images first, as the model was trained with them. "
-            f"Received: x of dtype {x.dtype}."
-        )
-    x = x.astype("float32")
-    if x.ndim < 2 or not x.size:
-        raise ValueError(
-            "`x` must have the shape (N, ...), and not be empty. "
-            f"Received: x of shape {x.shape}."
-        )
-    _validate_finite("images", x)
+def _refuse_zeros(x):
     zeros = np.flatnonzero(_norms(x) == 0)
     if len(zeros):
         raise ValueError(
             "No perturbation is small beside an image that is zero "
             f"throughout. Received: {len(zeros)} of those, the first at index "
             f"{zeros[0]}."
-        )
-    return x
-
-
-def _validate_finite(name, values):
-    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-    if not finite.all():
-        raise ValueError(
-            f"DeepFool needs finite {name}. Received: NaN or infinite {name} "
-            f"for {(~finite).sum()} of {len(finite)}."
-        )
-
-
-def _validate_shape(outputs, batch_size):
-    shape = getattr(outputs, "shape", None)
-    if shape is None or len(shape) != 2 or shape[0] != batch_size:
-        found = keras.tree.map_structure(np.shape, outputs)
-        raise ValueError(
-            "The model must return one array of shape (N, C). Received: "
-            f"outputs of shape {found} for {batch_size} images."
-        )
-    if shape[1] < 2:
-        raise ValueError(
-            "The model must have an output for each of C >= 2 classes. "
-            f"Received: outputs of shape {shape}."
-        )
-
-
-def _validate_raw(outputs):
-    sums_to_one = np.abs(outputs.sum(axis=1) - 1) < 1e-5
-    if sums_to_one.all() and (outputs >= 0).all():
-        raise ValueError(
-            "The model must return raw outputs, whose gradients do not vanish "
-            "where it is sure: take a model that ends before the softmax. "
-            "Received: outputs that are probabilities."
         )

@@ -23,9 +23,9 @@ from nc_keras.experiments.command.cli import main
 from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.names import nearest
 from nc_keras.experiments.console.program import program
+from nc_keras.experiments.options.built_in import HEADS
+from nc_keras.experiments.options.built_in import LOSSES
 from nc_keras.experiments.options.own import module_of
-from nc_keras.experiments.options.settings import HEADS
-from nc_keras.experiments.options.settings import LOSSES
 from nc_keras.experiments.options.settings import Settings
 from recipes import cifar10
 from recipes import cifar100

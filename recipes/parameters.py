@@ -18,7 +18,7 @@ from nc_keras.experiments.console.consoles import console
 from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.program import program
 from nc_keras.experiments.console.quiet import import_keras
-from nc_keras.experiments.options.settings import NETWORKS
+from nc_keras.experiments.options.built_in import NETWORKS
 from nc_keras.experiments.options.settings import Settings
 
 Counts = dict[str, int]

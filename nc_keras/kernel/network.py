@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -14,52 +11,19 @@ from keras import ops
 
 from nc_keras.arguments import checked
 from nc_keras.errors import NonFiniteError
-from nc_keras.graph import children
 from nc_keras.kernel.backends import current
 from nc_keras.kernel.examples import batches
 from nc_keras.kernel.examples import examples_of
 from nc_keras.kernel.logits import until_logits
 from nc_keras.kernel.parts import Rows
-from nc_keras.kernel.rules import Rule
-from nc_keras.kernel.rules import rule_of
-from nc_keras.recording import around
+from nc_keras.kernel.units import recording
+from nc_keras.kernel.units import units_of
+from nc_keras.kernel.units import unshared
 from nc_keras.stateless import call_at
 from nc_keras.stateless import current_values
 
-# What calls its layers in a loop of its own, in which nothing can be recorded.
-_LOOPS = (
-    keras.layers.RNN,
-    keras.layers.Bidirectional,
-    keras.layers.TimeDistributed,
-)
 # What is rounded differs by less, and what is another function by more.
 _TOLERANCE = 1e-3
-OUTER, JACOBIAN = "outer products", "per-example Jacobian"
-
-
-@dataclasses.dataclass(eq=False)
-class Unit:
-    """Weights whose share of the kernel is computed at once.
-
-    Args:
-        layer: The layer that has them.
-        weights: Those that are trained.
-        rule: What is known of the layer, or `None`.
-        shape: Of what its weights make, without the axis of the examples.
-        kinds: The parts that the rule gives.
-        numbers: Of what numbers its gradient of one example is made.
-    """
-
-    layer: keras.Layer
-    weights: list
-    rule: Rule | None = None
-    shape: tuple = ()
-    kinds: list = dataclasses.field(default_factory=list)
-    numbers: int = 0
-
-    @property
-    def how(self) -> str:
-        return JACOBIAN if self.rule is None else OUTER
 
 
 class UntrainedError(ValueError):
@@ -119,7 +83,7 @@ class Network:
         self._variables = list(model.variables)
         self._trained = {id(w) for w in model.trainable_variables}
         self._backend = current()
-        self.units = list(_units(model, use_rules))
+        self.units = list(units_of(model, use_rules))
         if not self.units:
             raise UntrainedError(
                 "A tangent kernel is of the gradients of trained weights. "
@@ -197,7 +161,7 @@ class Network:
         """Sees what the layers make of a batch; returns `C`."""
 
         def called(values, x):
-            with self._recording() as found:
+            with recording(self.units) as found:
                 outputs = self._call(values, x)
             return outputs, [[made for made, *_ in one] for one in found]
 
@@ -216,35 +180,8 @@ class Network:
             if shape[:1] != (self.batch_size,):
                 unit.rule = None
             unit.shape = shape[1:]
-        self._unshare()
+        self.units = unshared(self.units)
         return num_outputs
-
-    def _unshare(self):
-        """Takes the rule from weights that two layers have."""
-        owners: dict[int, list[Unit]] = {}
-        for unit in self.units:
-            for weight in unit.weights:
-                owners.setdefault(id(weight), []).append(unit)
-        for several in owners.values():
-            for later in several[1:]:
-                several[0].rule = later.rule = None
-                later.weights = [
-                    w for w in later.weights if len(owners[id(w)]) == 1
-                ]
-        self.units = [unit for unit in self.units if unit.weights]
-
-    @contextlib.contextmanager
-    def _recording(self, shifts: Any = None) -> Iterator[list[list]]:
-        """Records what the rules need, each time a layer is called."""
-        records: list[list] = [[] for _ in self.units]
-        with contextlib.ExitStack() as stack:
-            for index, unit in enumerate(self.units):
-                if unit.rule is None:
-                    continue
-                shift = 0.0 if shifts is None else shifts[index]
-                call = _recorded(unit.rule, shift, records[index])
-                stack.enter_context(around(unit.layer, "call", call))
-            yield records
 
     def _compile(self):
         compiled = self._backend.compiled
@@ -261,7 +198,7 @@ class Network:
 
         def network(shifts):
             at = dict(zip(ruled, shifts, strict=True))
-            with self._recording(at) as records:
+            with recording(self.units, at) as records:
                 outputs = self._call(values, x)
             return outputs, [records[i][0][1:] for i in ruled]
 
@@ -393,34 +330,6 @@ def network_of(model: Any, x: Any, batch_size: int) -> Network:
 @checked(model="model")
 def _require_model(model):
     """Raises unless it is a built model."""
-
-
-def _units(model, use_rules):
-    """The layers with trained weights, each with what is known of it."""
-    pending, seen = [model], set()
-    while pending:
-        layer = pending.pop()
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        rule = rule_of(layer) if use_rules else None
-        inner = children(layer) if rule is None else []
-        if isinstance(layer, _LOOPS):
-            inner = []
-        of_inner = {id(w) for one in inner for w in one.trainable_weights}
-        own = [w for w in layer.trainable_weights if id(w) not in of_inner]
-        if own:
-            yield Unit(layer, own, rule)
-        pending.extend(reversed(inner))
-
-
-def _recorded(rule, shift, record):
-    def call(method, inputs, *args, **kwargs):
-        outputs, found = rule.call(method, shift, inputs, *args, **kwargs)
-        record.append(found)
-        return outputs
-
-    return call
 
 
 def _validated(model, outputs, count):

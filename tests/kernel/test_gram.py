@@ -8,9 +8,9 @@ import pytest
 
 import nc_keras
 from nc_keras.kernel import gram
-from nc_keras.kernel.network import JACOBIAN
-from nc_keras.kernel.network import OUTER
 from nc_keras.kernel.network import Network
+from nc_keras.kernel.units import JACOBIAN
+from nc_keras.kernel.units import OUTER
 from tests.kernel.networks import JACOBIANS
 from tests.kernel.networks import NETWORKS
 from tests.kernel.networks import drawn

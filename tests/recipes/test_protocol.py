@@ -8,13 +8,13 @@ import pytest
 from nc_keras.epochs import log_spaced_epochs
 from nc_keras.experiments import datasets
 from nc_keras.experiments.options import protocol
-from nc_keras.experiments.options.settings import ALL_HEADS
-from nc_keras.experiments.options.settings import ALL_LOSSES
-from nc_keras.experiments.options.settings import FAMILIES
-from nc_keras.experiments.options.settings import NETWORKS
+from nc_keras.experiments.options.built_in import ALL_HEADS
+from nc_keras.experiments.options.built_in import ALL_LOSSES
+from nc_keras.experiments.options.built_in import FAMILIES
+from nc_keras.experiments.options.built_in import NETWORKS
+from nc_keras.experiments.options.built_in import depth_of
 from nc_keras.experiments.options.settings import Run
 from nc_keras.experiments.options.settings import Settings
-from nc_keras.experiments.options.settings import depth_of
 from recipes import protocol as command
 
 

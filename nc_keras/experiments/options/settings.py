@@ -1,8 +1,6 @@
 import dataclasses
 import json
-import math
 import pathlib
-import re
 from typing import Annotated
 from typing import Any
 from typing import Literal
@@ -10,6 +8,13 @@ from typing import Literal
 import tyro
 
 from nc_keras.epochs import log_spaced_epochs
+from nc_keras.experiments.options.built_in import ALL_HEADS
+from nc_keras.experiments.options.built_in import ALL_LOSSES
+from nc_keras.experiments.options.built_in import NETWORKS
+from nc_keras.experiments.options.built_in import OF_UNEQUAL
+from nc_keras.experiments.options.built_in import depth_of
+from nc_keras.experiments.options.built_in import go_together
+from nc_keras.experiments.options.checks import require_sound
 from nc_keras.experiments.options.imbalance import Imbalance
 from nc_keras.experiments.options.own import REFERENCES
 from nc_keras.experiments.options.own import Own
@@ -23,38 +28,6 @@ from nc_keras.experiments.options.protocol import Protocol
 from nc_keras.experiments.options.protocol import Status
 from nc_keras.experiments.options.remainder import Remainder
 from nc_keras.experiments.options.schedule import stepped_rate
-
-FAMILIES = {
-    "resnet": (18, 34, 50, 101, 152),
-    "vgg": (11, 13, 16, 19),
-    "densenet": (40, 100, 250, 121, 169, 201),
-}
-NETWORKS = (
-    "mlp",
-    "conv_net",
-    *(f"{name}{depth}" for name, all_ in FAMILIES.items() for depth in all_),
-)
-LOSSES = ("ce", "mse", "rescaled_square")
-# Of outputs that are cosines: features and rows of the head have length 1.
-OF_COSINES = ("ldam", "dot_regression")
-ALL_LOSSES = (*LOSSES, "logit_adjusted", "vs", *OF_COSINES)
-# The papers' comparison: learned, fixed, fixed with d = C, weight-normalised.
-HEADS = ("linear", "etf", "etf_dim_c", "weight_norm")
-ALL_HEADS = (*HEADS, "etf_canonical", "nearest_etf")
-# Heads that a loss cannot be trained with: their rows have lengths of their
-# own, or would all become one, for nothing keeps them apart.
-_UNFIT = {
-    "ldam": ("weight_norm",),
-    "dot_regression": ("linear", "weight_norm"),
-}
-# What else is measured of unequal classes.
-_OF_UNEQUAL = (
-    *("balanced_accuracy", "accuracy_majority", "accuracy_minority"),
-    *("cosine_majority_weights", "cosine_minority_weights"),
-    *("cosine_majority_means", "cosine_minority_means"),
-    *("norm_slope_weights", "nc1_majority", "nc1_minority"),
-    *("nc2_nearest_etf_means", "seli_weights", "ufm_weights", "ufm_decay"),
-)
 
 # What may be an object of the user's instead of a name, with the names that
 # are built in; `None` where they are checked later.
@@ -273,71 +246,7 @@ class Settings:
             path = getattr(self, name)
             if isinstance(path, str):
                 object.__setattr__(self, name, pathlib.Path(path))
-        for name in (
-            *("epochs", "fraction", "batch_size", "learning_rate"),
-            *("measurements", "test_images", "devices"),
-            *("steps_per_execution", "kernel", "oversample"),
-        ):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(
-                    f"`{name}` must be positive. Received: {name}={value}."
-                )
-        if not self.runs:
-            raise ValueError(
-                "None of these losses can be trained with these heads: "
-                "`dot_regression` needs a fixed head, and `ldam` one whose "
-                f"rows have one length. Received: losses={self.losses}, "
-                f"heads={self.heads}."
-            )
-        if self.fraction > 1:
-            raise ValueError(
-                "`fraction` scales a run down, so it is at most 1; `epochs` "
-                f"can be more. Received: fraction={self.fraction}."
-            )
-        if (self.imbalance is None) != (self.ratio is None) or (
-            self.minority is not None and self.imbalance != "step"
-        ):
-            raise ValueError(
-                "`imbalance` and `ratio` go together, and `minority` with "
-                f"imbalance='step'. Received: imbalance={self.imbalance!r}, "
-                f"ratio={self.ratio}, minority={self.minority}."
-            )
-        if self.ratio is not None and not 1 <= self.ratio < math.inf:
-            raise ValueError(
-                "`ratio`, of the largest to the smallest class, must be 1 or "
-                f"more, and finite. Received: ratio={self.ratio}."
-            )
-        if self.deepfool < 0 or self.weight_decay < 0:
-            raise ValueError(
-                "`deepfool` and `weight_decay` must not be negative. Received: "
-                f"deepfool={self.deepfool}, weight_decay={self.weight_decay}."
-            )
-        if not 0 < self.threshold <= 1 or not 0 <= self.momentum < 1:
-            raise ValueError(
-                "`threshold` must be in (0, 1] and `momentum` in [0, 1). "
-                f"Received: threshold={self.threshold}, "
-                f"momentum={self.momentum}."
-            )
-        if not all(0 < share < 1 for share in self.drops):
-            raise ValueError(
-                "`drops` are shares of the epochs, between 0 and 1. "
-                f"Received: drops={self.drops}."
-            )
-        if not all(width > 0 for width in self.widths):
-            raise ValueError(
-                f"`widths` must be positive. Received: widths={self.widths}."
-            )
-        take_in("rates", list(self.rates), self.all_losses, {})
-        if not all(rate > 0 for rate in self.rates.values()):
-            raise ValueError(
-                f"`rates` must be positive. Received: rates={self.rates}."
-            )
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(
-                "`seeds` must name one or more, each once. "
-                f"Received: seeds={self.seeds}."
-            )
+        require_sound(self)
 
     def _take_in(self):
         """Leaves the names in the fields, and puts the objects into `own`."""
@@ -429,7 +338,7 @@ class Settings:
     def _fit(self, loss: str, head: str) -> bool:
         """Whether a head can be trained with a loss."""
         loss, head = self.meant("losses", loss), self.meant("heads", head)
-        return not isinstance(loss, str) or head not in _UNFIT.get(loss, ())
+        return not isinstance(loss, str) or go_together(loss, head)
 
     @property
     def measured_epochs(self) -> list[int]:
@@ -450,7 +359,7 @@ class Settings:
         """
         changes = {}
         if self.imbalance is not None and not self.metrics:
-            changes["metrics"] = _OF_UNEQUAL
+            changes["metrics"] = OF_UNEQUAL
         if self.fraction != 1:
             changes["fraction"] = 1.0
             changes["epochs"] = max(1, round(self.fraction * self.epochs))
@@ -507,9 +416,3 @@ class Settings:
         """The learning rate of an epoch, counted from 0."""
         rate = self.rate(loss).value
         return stepped_rate(rate, epoch, self.epochs, self.drops)
-
-
-def depth_of(network: str) -> tuple[str, int | None]:
-    """Splits the name of a network: `resnet18` into `resnet` and 18."""
-    family, depth = re.fullmatch(r"([a-z_]+)(\d*)", network).groups()
-    return family, int(depth) if depth else None

@@ -7,10 +7,10 @@ import keras
 import nc_keras
 from nc_keras.experiments.datasets import Dataset
 from nc_keras.experiments.datasets import ImageStream
+from nc_keras.experiments.options.built_in import OF_COSINES
+from nc_keras.experiments.options.built_in import depth_of
 from nc_keras.experiments.options.own import name_of
-from nc_keras.experiments.options.settings import OF_COSINES
 from nc_keras.experiments.options.settings import Settings
-from nc_keras.experiments.options.settings import depth_of
 from nc_keras.measuring.heads import Head
 from nc_keras.models.heads import make_head
 
