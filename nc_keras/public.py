@@ -11,6 +11,7 @@ from nc_keras import layers
 from nc_keras import losses
 from nc_keras import metrics
 from nc_keras import models
+from nc_keras import multi_label
 from nc_keras import optimizers
 from nc_keras import plot
 from nc_keras import regression
@@ -43,6 +44,7 @@ __all__ = [
     "measure",
     "metrics",
     "models",
+    "multi_label",
     "optimizers",
     "plot",
     "regression",

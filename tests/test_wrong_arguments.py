@@ -202,6 +202,15 @@ def calls():
         ),
         (nc_keras.few_shot.prototypes, {"features": H, "labels": Y}),
         (
+            nc_keras.multi_label.collapse_of_sets,
+            {
+                "features": H,
+                "labels": np.eye(3)[Y],
+                "kernel": W,
+                "bias": np.zeros(3),
+            },
+        ),
+        (
             nc_keras.regression.collapse_metrics,
             {"features": H, "kernel": W, "targets": H[:, :3]},
         ),

@@ -17,7 +17,10 @@ class CE(OutputLoss):
     `t_c = (1 - label_smoothing) [c = y] + label_smoothing / C`.
 
     With `targets="soft"` the probabilities of a row take the place of
-    `[c = y]`.
+    `[c = y]`. With `targets="multi_hot"` an example may have several labels,
+    and its loss is the sum of those of each: the pick-all-labels loss, at
+    whose minimum features of several labels are sums of those of one, see
+    `nc_keras.multi_label`.
 
     An output of `-inf` excludes a class: its probability is 0, and the loss
     is the one of the other classes alone, of which there are `C` then.
@@ -26,9 +29,10 @@ class CE(OutputLoss):
         label_smoothing: Float in `[0, 1)`, the share of the target that is
             spread evenly over all classes that are not excluded. Defaults to
             `0.0`.
-        targets: `"labels"`; or `"soft"` for rows with any probabilities of the
-            classes, as mixup or a teacher makes them. Labels are still taken.
-            Defaults to `"labels"`: a row that is not one-hot is NaN.
+        targets: `"labels"`; `"soft"` for rows with any probabilities of the
+            classes, as mixup or a teacher makes them; or `"multi_hot"` for
+            rows with any zeros and ones. Labels are still taken. Defaults to
+            `"labels"`: a row that is not one-hot is NaN.
         reduction: As in `keras.losses.Loss`. Defaults to
             `"sum_over_batch_size"`.
         name: Optional name of the loss.
@@ -36,13 +40,14 @@ class CE(OutputLoss):
 
     Call arguments:
         y_true: Integer labels of shape `(batch_size,)` or
-            `(batch_size, 1)`, or one-hot labels, or soft targets, of shape
-            `(batch_size, C)`.
+            `(batch_size, 1)`, or one-hot or multi-hot labels, or soft
+            targets, of shape `(batch_size, C)`.
         y_pred: Raw outputs (logits, no softmax), shape `(batch_size, C)`.
 
     Raises:
-        ValueError: If `label_smoothing` is outside `[0, 1)`, `targets` is
-            unknown, or the shapes do not fit each other.
+        ValueError: If `label_smoothing` is outside `[0, 1)` or goes with
+            multi-hot targets, `targets` is unknown, or the shapes do not fit
+            each other.
 
     Example:
 
@@ -54,6 +59,7 @@ class CE(OutputLoss):
 
     - [Papyan, Han & Donoho, 2020](https://arxiv.org/abs/2008.08186), the loss
       of its experiments.
+    - [Li et al., 2023](https://arxiv.org/abs/2310.15903), of several labels.
     """
 
     def __init__(
@@ -65,11 +71,16 @@ class CE(OutputLoss):
         targets: str = "labels",
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.targets = validated_targets(targets)
+        self.targets = validated_targets(targets, "soft", "multi_hot")
         if not 0 <= label_smoothing < 1:
             raise ValueError(
                 "`label_smoothing` must be in [0, 1). "
                 f"Received: label_smoothing={label_smoothing}."
+            )
+        if label_smoothing and targets == "multi_hot":
+            raise ValueError(
+                "Labels of which an example has several are not smoothed. "
+                f"Received: {label_smoothing=}, {targets=}."
             )
         self.label_smoothing = label_smoothing
 

@@ -65,7 +65,7 @@ class MSE(OutputLoss):
         targets: str = "labels",
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.targets = validated_targets(targets)
+        self.targets = validated_targets(targets, "soft")
         if class_reduction not in _CLASS_REDUCTIONS:
             raise ValueError(
                 f"`class_reduction` must be one of {list(_CLASS_REDUCTIONS)}. "

@@ -55,19 +55,20 @@ class OutputLoss(keras.losses.Loss):
         return self.compute(one_hot_rows(y_true, y_pred, self.targets), y_pred)
 
 
-def validated_targets(targets: str, other: str = "soft") -> str:
-    """Returns `targets` of a loss, which is one of two.
+def validated_targets(targets: str, *others: str) -> str:
+    """Returns `targets` of a loss.
 
     Args:
         targets: String.
-        other: String, what it may be beside `"labels"`.
+        *others: Strings, what it may be beside `"labels"`.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If it is none of these.
     """
-    if not isinstance(targets, str) or targets not in ("labels", other):
+    known = ("labels", *others)
+    if not isinstance(targets, str) or targets not in known:
+        allowed = " or ".join(f'"{one}"' for one in known)
         raise ValueError(
-            f'`targets` must be "labels" or "{other}". '
-            f"Received: targets={targets!r}."
+            f"`targets` must be {allowed}. Received: targets={targets!r}."
         )
     return targets

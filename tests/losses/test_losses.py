@@ -298,6 +298,21 @@ def test_labels_are_soft_targets_too(loss, batch):
         loss(targets="mixup")
 
 
+def test_the_labels_of_an_example_add_up(rng):
+    loss = CE(targets="multi_hot", reduction=None)
+    outputs = rng.normal(size=(2, 3)).astype("float32")
+    each = [
+        [float(CE()([label], [row])) for label in range(3)] for row in outputs
+    ]
+    values = np.asarray(loss(np.array([[1, 0, 1], [0, 0, 0]]), outputs))
+    np.testing.assert_allclose(values, [each[0][0] + each[0][2], 0], rtol=1e-6)
+    assert np.isnan(np.asarray(loss(np.array([[0.5, 0.5, 0]]), outputs[:1])))
+    labels = np.asarray(loss(np.array([2, 0]), outputs))
+    np.testing.assert_allclose(labels, [each[0][2], each[1][0]], rtol=1e-6)
+    with pytest.raises(ValueError, match="not smoothed"):
+        CE(targets="multi_hot", label_smoothing=0.1)
+
+
 def test_training_on_mixed_up_targets_and_on_labels_alike(digits):
     x, y = digits[0][:256], np.eye(10)[digits[1][:256]]
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
