@@ -1,5 +1,7 @@
 """The tangent kernel of a network, and how it aligns with the labels."""
 
+from nc_keras.kernel.agop import FeatureMatrices
+from nc_keras.kernel.agop import agop
 from nc_keras.kernel.alignment import alignment
 from nc_keras.kernel.cka import cka
 from nc_keras.kernel.gram import gram
@@ -12,7 +14,9 @@ from nc_keras.kernel.spectrum import top
 from nc_keras.kernel.spectrum import trace_of
 
 __all__ = [
+    "FeatureMatrices",
     "Network",
+    "agop",
     "alignment",
     "cka",
     "frobenius_of",

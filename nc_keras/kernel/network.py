@@ -16,6 +16,7 @@ from nc_keras.kernel.examples import batches
 from nc_keras.kernel.examples import examples_of
 from nc_keras.kernel.logits import until_logits
 from nc_keras.kernel.parts import Rows
+from nc_keras.kernel.units import Unit
 from nc_keras.kernel.units import recording
 from nc_keras.kernel.units import units_of
 from nc_keras.kernel.units import unshared
@@ -131,6 +132,26 @@ class Network:
         """The logits of a batch, `(N, C)`."""
         return ops.convert_to_numpy(self._outputs(values, x))
 
+    def second_moments(self, values: list, x: Any, weights: Any) -> list:
+        """Sums over examples of what flows back to linear layers, squared.
+
+        Args:
+            values: From `read`.
+            x: Tensor or structure of tensors, the inputs of a batch.
+            weights: Tensor of shape `(N,)`, how often each example counts.
+
+        Returns:
+            Of each unit of `linear_units`, a tensor of shape `(G, O, O)`.
+        """
+        return self._moments(values, x, weights)
+
+    @property
+    def linear_units(self) -> list[Unit]:
+        """The units that are dense layers or convolutions."""
+        return [
+            u for u in self.units if u.rule is not None and u.rule.is_linear
+        ]
+
     def pull(self, values: list, x: Any, cotangent: Any) -> list:
         """The gradients of `sum(cotangent * logits)`, one per weight."""
         return self._pull(values, x, cotangent)
@@ -188,11 +209,21 @@ class Network:
         self._outputs = compiled(self._call)
         self._parts = compiled(self._of_rules)
         self._jacobians = compiled(self._of_weights)
+        self._moments = compiled(self._squared_flows)
         self._pull = compiled(self._pulled)
         self._push = compiled(self._pushed)
 
     def _of_rules(self, values, x):
         """What the parts of all units with a rule are made of."""
+        tensors = []
+        for unit, record, flow in self._flows(values, x):
+            parts = unit.rule.parts(record, flow)
+            unit.kinds = [type(part) for part in parts]
+            tensors.append([_tensors(part) for part in parts])
+        return tensors
+
+    def _flows(self, values, x):
+        """Of each unit with a rule, its record, and what flows back to it."""
         ruled = [i for i, u in enumerate(self.units) if u.rule is not None]
         count = keras.tree.flatten(x)[0].shape[0]
 
@@ -212,12 +243,20 @@ class Network:
             ],
             ops.broadcast_to(identity[:, None], shape),
         )
-        tensors = []
-        for index, flow, record in zip(ruled, flows, found, strict=True):
-            parts = self.units[index].rule.parts(record, flow)
-            self.units[index].kinds = [type(part) for part in parts]
-            tensors.append([_tensors(part) for part in parts])
-        return tensors
+        return [
+            (self.units[index], record, flow)
+            for index, record, flow in zip(ruled, found, flows, strict=True)
+        ]
+
+    def _squared_flows(self, values, x, weights):
+        return [
+            ops.einsum("cntgo,cntgp,n->gop", flow, flow, weights)
+            for flow in (
+                unit.rule.positions(flow)
+                for unit, _, flow in self._flows(values, x)
+                if unit.rule.is_linear
+            )
+        ]
 
     def _of_weights(self, values, x):
         """Jacobians of each unit without a rule, `(C, N, P)`."""

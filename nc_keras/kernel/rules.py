@@ -52,7 +52,10 @@ class Rule:
     Attributes:
         layer: The layer.
         weights: Its weights that are trained.
+        is_linear: Whether the layer has a `kernel` that multiplies inputs.
     """
+
+    is_linear = False
 
     def __init__(self, layer: keras.Layer):
         self.layer = layer
@@ -89,12 +92,18 @@ class Rule:
         """
         raise NotImplementedError
 
+    def positions(self, backward: Any) -> Any:
+        """What flows back to it by position, `(C, N, T, G, O)`."""
+        return _positions(self.layer, backward)
+
     def is_trained(self, weight: Any) -> bool:
         return any(one is weight for one in self.weights)
 
 
 class Linear(Rule):
     """A dense layer or a convolution."""
+
+    is_linear = True
 
     def known(self):
         return [getattr(self.layer, "kernel", None), self.layer.bias]
@@ -116,6 +125,8 @@ class Linear(Rule):
 
 class NormalizedDense(Rule):
     """`WeightNormDense`: direction and length of each unit."""
+
+    is_linear = True
 
     def known(self):
         return [self.layer.v, self.layer.g, self.layer.bias]
@@ -152,6 +163,8 @@ class NormalizedDense(Rule):
 class Normalized(Rule):
     """`WeightNormalization` around a dense layer or a convolution."""
 
+    is_linear = True
+
     def known(self):
         return [self.direction, self.layer.g, self.layer.layer.bias]
 
@@ -183,6 +196,9 @@ class Normalized(Rule):
         if self.is_trained(layer.bias):
             parts.append(_bias(outer.backward))
         return parts
+
+    def positions(self, backward):
+        return _positions(self.layer.layer, backward)
 
     @property
     def direction(self):
