@@ -1,7 +1,39 @@
+import json
+import pathlib
+
 import keras
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+
+DURATIONS = pathlib.Path(__file__).parent / "durations.json"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--under",
+        type=float,
+        metavar="SECONDS",
+        help="leave out tests that took longer (tests/durations.json), but for "
+        "those marked `always`",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    limit = config.getoption("--under")
+    if limit is None:
+        return
+    measured = json.loads(DURATIONS.read_text("utf-8"))
+    # torch has none of its own: what is slow to trace is slow there, too.
+    backend = keras.backend.backend()
+    took = measured.get(backend, measured["tensorflow"])
+    kept, left = [], []
+    for item in items:
+        is_short = took.get(item.nodeid, 0) < limit
+        is_kept = is_short or item.get_closest_marker("always")
+        (kept if is_kept else left).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left)
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,6 @@ def test_a_newer_keras_will_do(version, monkeypatch):
     require_keras()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_a_missing_backend_is_named(backend):
     missing = dict.fromkeys(("tensorflow", "jax", "torch"))

@@ -227,7 +227,6 @@ def classifier(digits):
     return model
 
 
-@pytest.mark.slow
 def test_real_digits(classifier, digits):
     x = digits[0][1000:1040]
     measure = nc_keras.DeepFool(classifier, batch_size=60)
@@ -316,7 +315,6 @@ def train(digits, measured):
     return model, measure, callback
 
 
-@pytest.mark.slow
 def test_measuring_during_training(digits):
     model, measure, callback = train(digits, measured=True)
     assert len(callback.epochs) == 2 and len(callback.batches) == 4

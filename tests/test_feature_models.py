@@ -202,7 +202,6 @@ APPLICATIONS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_keras_applications(name, rng):
     if keras.backend.backend() == "jax":

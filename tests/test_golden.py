@@ -14,7 +14,9 @@ pytest.importorskip("sklearn")
 from tools import golden
 from tools import registry
 
-pytestmark = pytest.mark.slow
+# The first waits for all of them.
+pytestmark = pytest.mark.always
+
 ROOT = Path(__file__).parents[1]
 BACKEND = keras.backend.backend()
 SCRIPT = """

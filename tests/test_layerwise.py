@@ -191,7 +191,6 @@ def test_streaming_equals_memory(digits, forward_passes):
     assert len(forward_passes) == 20
 
 
-@pytest.mark.slow
 def test_no_matrix_of_wide_layers(digits, rng):
     x, y = digits[0][:200], digits[1][:200]
     inputs = keras.Input((8, 8, 1))
@@ -277,7 +276,6 @@ def residual():
     return keras.Model(inputs, layers.Softmax()(h))
 
 
-@pytest.mark.slow
 def test_stages_of_residual_and_nested_models(digits):
     model = residual()
     names = [layer.name for layer in stages(model)]
@@ -379,7 +377,6 @@ def test_models_without_a_head(digits):
     assert layerwise(model, *digits)["relu"]["nc1"] > 0
 
 
-@pytest.mark.slow
 def test_missing_classes(digits):
     x, y = digits
     model, keep = mlp(), y % 3 != 1

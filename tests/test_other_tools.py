@@ -9,8 +9,6 @@ import pytest
 
 import nc_keras
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def data(digits):

@@ -42,7 +42,6 @@ def modules_after(statement):
     )
 
 
-@pytest.mark.slow
 def test_importing_takes_no_data_sets_or_plots_beyond_keras_own():
     added = modules_after("import nc_keras") - modules_after("import keras")
     assert "nc_keras.layers" in added

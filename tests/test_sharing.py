@@ -20,7 +20,6 @@ from shared import data  # noqa: E402
 from shared import network  # noqa: E402
 
 BACKEND = keras.backend.backend()
-pytestmark = pytest.mark.slow
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
 import sys
@@ -28,7 +27,9 @@ sys.exit(run(settings))
 """
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("jax", marks=pytest.mark.always), "torch"]
+)
 def test_a_recipe_with_its_panels_runs_without_tensorflow(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

@@ -23,6 +23,15 @@ class FeatureMatrices:
     A convolution has the inputs of one position. Layers in `G` groups have
     matrices for each; others have one, `G = 1`.
 
+    Example:
+
+    >>> kernel = np.array([[[1.0, 0.0], [0.0, 2.0]]])
+    >>> found = nc_keras.kernel.FeatureMatrices(kernel, np.eye(2)[None])
+    >>> found.agop[0].diagonal().tolist()
+    [1.0, 4.0]
+    >>> print(f"{found.correlation(power=1.0):.3f}")
+    1.000
+
     Args:
         kernel: Array of shape `(G, F, O)`, the weights.
         backward: Array of shape `(G, O, O)`, the mean over examples of

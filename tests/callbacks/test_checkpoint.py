@@ -25,9 +25,7 @@ from tests.callbacks import resumable
 from tests.helpers import rows_of
 
 # Each trains, is interrupted, and trains again.
-pytestmark = pytest.mark.slow
-# Twenty on the default backend; the others start slowly, and share the code.
-KILLS = 8
+KILLS = 4
 CHAINS = 2
 
 
@@ -80,6 +78,7 @@ def interrupted(folder, epoch):
         resumable.train(folder, epochs=8, extra=[Interrupt(epoch)])
 
 
+@pytest.mark.always
 def test_goes_on_bit_for_bit(whole, tmp_path):
     folder, model, history = whole
     for epoch in (2, 5):
@@ -392,6 +391,7 @@ def killed_again_and_again(folder, kills, seed):
     return resumed
 
 
+@pytest.mark.always
 @pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="repeatable on request only"
 )

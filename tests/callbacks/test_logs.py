@@ -69,7 +69,6 @@ def fit(callbacks, model=None, **kwargs):
     return model.fit(*examples(), callbacks=callbacks, **options).history
 
 
-@pytest.mark.slow
 def test_logs_of_any_kind(tmp_path):
     said = {
         "array": np.array([0.5, np.nan]),
@@ -145,7 +144,6 @@ def test_every_epoch_has_every_value_or_nan(schedule):
         assert measured.tolist() == expected, watch.key
 
 
-@pytest.mark.slow
 def test_files_and_panels_hold_measured_epochs_only(tmp_path):
     x, y = examples()
     rank = nc_keras.callbacks.WeightSpectrum(epochs=[4])
@@ -160,7 +158,6 @@ def test_files_and_panels_hold_measured_epochs_only(tmp_path):
     assert [event.step for event in events.Tensors("loss")] == [*range(1, 7)]
 
 
-@pytest.mark.slow
 def test_csv_logger_keeps_its_columns_over_a_resume(tmp_path):
     x, y = examples()
     path = tmp_path / "log.csv"
@@ -190,7 +187,6 @@ def test_csv_logger_keeps_its_columns_over_a_resume(tmp_path):
     assert float(rows[-1]["nc1"]) == collapse.measure()["nc1"]
 
 
-@pytest.mark.slow
 def test_early_stopping_and_plateaus_wait_for_measurements():
     x, y = examples()
 
@@ -234,7 +230,6 @@ def test_only_measured_takes_what_monitors():
         nc_keras.callbacks.only_measured(keras.callbacks.History())
 
 
-@pytest.mark.slow
 def test_model_checkpoint_saves_the_best_and_names_every_epoch(tmp_path):
     x, y = examples()
     best = keras.callbacks.ModelCheckpoint(
@@ -307,7 +302,6 @@ def test_metrics_that_cannot_be_logged_are_refused_at_once(tmp_path):
                 make(wrong)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="needs TensorFlow"
 )
@@ -327,7 +321,6 @@ def test_beside_keras_tensorboard_no_run_has_two_writers(tmp_path):
         assert steps == [*range(1, 7)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("without", [0, 1])
 def test_running_values_of_an_epoch_without_a_class(without, tmp_path):
     x, y = examples()

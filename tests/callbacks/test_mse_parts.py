@@ -25,7 +25,6 @@ def network(loss, head="linear", decay=1e-3):
     return digits_mlp(loss, (0.05, 0.9, decay), head=head)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_parts_are_those_of_the_loss_that_is_trained(data, reduction):
     model = network(nc_keras.losses.MSE(reduction))
@@ -72,7 +71,6 @@ def test_measured_where_the_loss_is_that_of_the_head(
     )
 
 
-@pytest.mark.slow
 def test_only_where_it_is_asked_for_or_can_be(data):
     model = network(nc_keras.losses.MSE())
     callback = NeuralCollapse(*data, decompose=False)

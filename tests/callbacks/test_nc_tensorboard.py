@@ -56,7 +56,6 @@ def series(events, tag):
     return values
 
 
-@pytest.mark.slow
 def test_events_and_json_lines_hold_what_the_history_holds(digits, tmp_path):
     panels = panels_for(digits, tmp_path, epochs=[1, 3], images_every=2)
     history = fit(panels, digits, epochs=3).history
@@ -102,7 +101,6 @@ def test_every_chart_has_a_tag_that_is_written(digits, tmp_path):
                 assert any(re.match(pattern, tag) for tag in tags), pattern
 
 
-@pytest.mark.slow
 def test_the_terminal_phase_marks_loss_and_error(digits, tmp_path):
     panels = panels_for(digits, tmp_path, threshold=0.8)
     fit(panels, digits, epochs=6)
@@ -116,7 +114,6 @@ def test_the_terminal_phase_marks_loss_and_error(digits, tmp_path):
             assert marked == {k: v for k, v in whole.items() if k >= onset}
 
 
-@pytest.mark.slow
 def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
     panels = panels_for(digits, tmp_path, images_every=3)
     fit(panels, digits, epochs=5)
@@ -145,7 +142,6 @@ def test_images_and_histograms_come_every_n_epochs(digits, tmp_path):
     assert histogram[:, 2].sum() == 10
 
 
-@pytest.mark.slow
 def test_layout_and_hparams_are_written_once(digits, tmp_path):
     panels = panels_for(digits, tmp_path, hparams={"note": "mine", "k": 3})
     fit(panels, digits, epochs=2)
@@ -197,7 +193,6 @@ def test_layout_and_hparams_are_written_once(digits, tmp_path):
     ]
 
 
-@pytest.mark.slow
 def test_a_text_has_the_verdict(digits, tmp_path):
     panels = panels_for(digits, tmp_path, epochs=[1, 2], threshold=0.1)
     history = fit(panels, digits, epochs=2).history
@@ -232,7 +227,6 @@ def test_a_text_explains_every_category(digits, tmp_path):
             assert "Down is collapse" in text.decode()
 
 
-@pytest.mark.slow
 def test_a_resumed_run_draws_one_line(digits, tmp_path):
     model = network()
     first = panels_for(digits, tmp_path, threshold=0.5)
@@ -258,7 +252,6 @@ def test_a_resumed_run_draws_one_line(digits, tmp_path):
     assert len(events_of(tmp_path).Tensors("custom_scalars__config__")) == 1
 
 
-@pytest.mark.slow
 def test_non_finite_features_in_the_first_epoch_stop_cleanly(
     digits, tmp_path, capsys
 ):

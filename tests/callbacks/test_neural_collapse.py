@@ -9,7 +9,6 @@ from nc_keras.callbacks import NeuralCollapse
 from tests.helpers import digits_mlp
 
 
-@pytest.mark.slow
 def test_values_in_logs_are_those_of_measure(digits):
     x, y = digits
     model = digits_mlp()
@@ -81,7 +80,6 @@ def test_other_callbacks_see_the_values(digits, tmp_path):
     assert (tmp_path / "best.weights.h5").exists()
 
 
-@pytest.mark.slow
 def test_measuring_does_not_change_the_training(digits):
     x, y = digits[0][:200], digits[1][:200]
     weights = []

@@ -14,7 +14,6 @@ from nc_keras.metrics import METRICS
 from nc_keras.writers.json_lines import read_json_lines
 
 screenshot = pytest.importorskip("tools.screenshot", reason="no selenium")
-pytestmark = pytest.mark.slow
 PANELS = panels_of(m for m in METRICS.values() if m.default) | LOSS_PANELS
 
 RUNS = ["nc_train", "nc_validation"]

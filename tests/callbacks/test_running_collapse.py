@@ -39,7 +39,6 @@ def trained(data, rate, running, before=0.1, **options):
     return model, history
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("without_drift", [True, False])
 def test_agrees_with_the_exact_values_at_small_rates(data, without_drift):
     _, history = trained(data, 1e-6, RunningCollapse(None, without_drift))
@@ -55,7 +54,6 @@ def test_agrees_with_the_exact_values_at_small_rates(data, without_drift):
             assert history[key][0] != exact or "weights" in key or "0" in key
 
 
-@pytest.mark.slow
 def test_validation_and_epochs_do_not_mix_with_it(data):
     x, y = data
     _, alone = trained(data, 1e-6, RunningCollapse(), epochs=3)
@@ -73,7 +71,6 @@ def test_validation_and_epochs_do_not_mix_with_it(data):
     )
 
 
-@pytest.mark.slow
 def test_leaves_model_and_training_as_they_were(data):
     model = network(0.1)
     expected = network(0.1)
@@ -93,7 +90,6 @@ def test_leaves_model_and_training_as_they_were(data):
     assert not any("running" in key for key in history)
 
 
-@pytest.mark.slow
 def test_an_interrupted_training_is_attached_once(data):
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -117,7 +113,6 @@ def test_two_on_one_model_end_in_any_order(data):
     assert not any("running" in key for key in model.fit(*data).history)
 
 
-@pytest.mark.slow
 def test_one_hot_labels_weights_and_batch_norm(data):
     x, y = data
     model = network(0.01, batch_norm=True)
@@ -154,7 +149,6 @@ def drifting(rng, step):
     return batches
 
 
-@pytest.mark.slow
 def test_the_drift_of_means_is_no_variance(rng):
     statistics = RunningStatistics(4, 6)
     batches = drifting(rng, 0.02)
@@ -204,7 +198,6 @@ def fitted(loss, labels, weights=None, x=None, running=None):
     ).history
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("column", [False, True])
 def test_ignored_labels_do_not_count(column):
     x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
@@ -227,7 +220,6 @@ def test_ignored_labels_do_not_count(column):
         np.testing.assert_allclose(history["running_nc1"], expected, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_labels_that_name_no_class_are_refused():
     y = np.arange(60) % 3
     for labels in (

@@ -47,7 +47,6 @@ def expected(model, data):
     return central_path.snr(statistics)
 
 
-@pytest.mark.slow
 def test_logs_and_arrays_before_other_callbacks(data, tmp_path):
     model = network()
     first = expected(model, data)
@@ -70,7 +69,6 @@ def test_logs_and_arrays_before_other_callbacks(data, tmp_path):
     )
 
 
-@pytest.mark.slow
 def test_only_the_epochs_that_are_asked_for(data):
     model = network()
     halve = keras.callbacks.LearningRateScheduler(lambda e, r: r / 2**e)
@@ -84,7 +82,6 @@ def test_only_the_epochs_that_are_asked_for(data):
     assert snr.times.tolist() == pytest.approx([0, 0.25, 0.375])
 
 
-@pytest.mark.slow
 def test_everything_is_on_the_disk(data, tmp_path):
     snr = SignalToNoise(*data, log_dir=tmp_path)
     fit(network(), data, [snr])
@@ -106,7 +103,6 @@ def test_everything_is_on_the_disk(data, tmp_path):
     assert rows(tmp_path, "snr.1.jsonl") == written
 
 
-@pytest.mark.slow
 def test_a_resumed_training_goes_on(data, tmp_path):
     whole = SignalToNoise(*data, log_dir=tmp_path / "whole")
     model = network()
@@ -144,7 +140,6 @@ def test_a_callback_without_files_goes_on_or_begins_anew(data):
     assert (snr.values[0] != before[0]).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("with_files", [True, False])
 def test_a_checkpoint_brings_it_back(data, tmp_path, with_files):
     def train(folder, last, total=3):
@@ -178,7 +173,6 @@ def test_a_checkpoint_brings_it_back(data, tmp_path, with_files):
         assert rows(tmp_path / "cut")[:3] == rows(tmp_path / "whole")[:3]
 
 
-@pytest.mark.slow
 def test_a_singular_covariance_ends_no_training(data, tmp_path, capsys):
     x, y = data
     # Constant in every class: signal without noise.

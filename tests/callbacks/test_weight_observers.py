@@ -92,7 +92,6 @@ def test_a_stopped_training_has_its_last_epoch(few):
     assert set(lengths.values()) == {2}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("use_bias", [False, True])
 def test_a_fixed_head_does_not_count(few, use_bias):
     head = nc_keras.layers.ETFClassifier(3, use_bias=use_bias)
@@ -121,7 +120,6 @@ def test_margins_and_rho_of_plain_decay(few):
     assert np.isclose(logs["stationarity"][1], distance, rtol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("weight_decay", [0.0, 0.06])
 @pytest.mark.parametrize("reduction, factor", [("sum", 1), ("mean", 3)])
 def test_equilibrium_of_a_normalised_network(
@@ -144,7 +142,6 @@ def test_equilibrium_of_a_normalised_network(
     assert "stationarity" not in logs
 
 
-@pytest.mark.slow
 def test_rho_comes_to_its_equilibrium(few):
     x, y = few
     plain = nc_keras.models.HomogeneousNet((8, 8, 1), 3, (), (16, 8))

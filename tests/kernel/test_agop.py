@@ -7,6 +7,9 @@ import pytest
 import nc_keras
 from nc_keras.kernel import agop
 
+# TensorFlow has no gradients of grouped convolutions on CPUs.
+GROUPS = 1 if keras.backend.backend() == "tensorflow" else 2
+
 
 def sequence(*layers, shape):
     return keras.Sequential([keras.Input(shape), *layers])
@@ -70,7 +73,7 @@ def test_convolutions_groups_and_normalised_weights(rng):
     layers = keras.layers
     model = sequence(
         layers.Conv2D(4, 3, activation="relu", name="conv"),
-        layers.Conv2D(4, 2, groups=2, name="grouped"),
+        layers.Conv2D(4, 2, groups=GROUPS, name="grouped"),
         nc_keras.layers.WeightNormalization(
             layers.Conv2D(3, 2), name="normalised"
         ),
@@ -81,7 +84,7 @@ def test_convolutions_groups_and_normalised_weights(rng):
     found = agop(model, rng.normal(size=(4, 6, 6, 2)))
     assert list(found) == ["conv", "grouped", "normalised", "head"]
     assert found["conv"].agop.shape == (1, 18, 18)
-    assert found["grouped"].agop.shape == (2, 8, 8)
+    assert found["grouped"].agop.shape == (GROUPS, 16 // GROUPS, 16 // GROUPS)
     # What flows back to the inputs of the head does so through its weights.
     kernel = np.array(model.get_layer("head").kernel, float)
     np.testing.assert_allclose(found["head"].nfm[0], kernel @ kernel.T)
@@ -121,7 +124,7 @@ def test_features_that_are_learned(digits):
     )
     network = nc_keras.kernel.Network(model, x[:100])
     before = {k: m.correlation() for k, m in agop(network, x[:100]).items()}
-    model.fit(x, y, batch_size=50, epochs=60, verbose=0)
+    model.fit(x, y, batch_size=50, epochs=40, verbose=0)
     after = {k: m.correlation() for k, m in agop(network, x[:100]).items()}
     assert all(after[name] > before[name] for name in before)
 

@@ -94,7 +94,6 @@ def test_a_mask_leaves_its_values_only(dtype, rng):
     assert np.isfinite(ops.convert_to_numpy(layer.moving_variance)).all()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="Keras has it there"
 )

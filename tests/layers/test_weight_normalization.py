@@ -64,7 +64,6 @@ def test_length_scales_the_outputs_and_leaves_the_direction(rng):
     np.testing.assert_allclose(to_numpy(wrapped(x)), 2 * before, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_trains_saves_and_is_found_as_a_head(tmp_path, digits):
     x, y = digits[0][:256], digits[1][:256]
     model = keras.Sequential(

@@ -109,7 +109,6 @@ def test_cross_entropy_of_huge_outputs_is_finite():
     np.testing.assert_allclose(value, 2e4, rtol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("one_hot", [False, True])
 def test_compiled_with_accuracy(name, one_hot, digits):
@@ -166,7 +165,6 @@ def test_a_wrong_row_is_not_compiled_away(name, row):
     assert np.isnan(trained(LOSSES[name](), labels)[0])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("form", ["integer", "column", "one_hot"])
 def test_an_example_of_weight_zero_may_have_any_label(name, form):
@@ -365,7 +363,6 @@ def compiled(*layers):
     return {"alone": model, "nested": keras.Model(inputs, model(inputs))}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_probabilities_are_warned_of(name, activation):

@@ -59,7 +59,6 @@ def test_a_dead_network_is_not_a_collapsed_one():
         assert np.isnan(values["nc1"]) and np.isnan(values["nc1_cdnv"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [3, 40, 240])
 def test_collapsed_features_need_no_earlier_epoch(batch_size, rng):
     h, y = features(rng, 1e-5, offset=3.0)

@@ -131,7 +131,6 @@ def two_headed(num_features=16):
     return model, keras.Model(model.inputs, outputs)
 
 
-@pytest.mark.slow
 def test_compiled_in_a_model(digits):
     x, y = digits
     model, both = two_headed()
@@ -149,7 +148,6 @@ def test_compiled_in_a_model(digits):
         np.testing.assert_allclose(logs[tag], expected[tag], rtol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("label", [-1, 1.5])
 def test_a_wrong_label_is_not_compiled_away(label, digits):
     x, y = digits[0][:100], digits[1][:100]

@@ -129,7 +129,6 @@ def test_train_means_serve_nc4_and_the_rest_is_the_test_sets_own(rng):
     assert all(values[t] == own[t] for t in own if t != "nc4")
 
 
-@pytest.mark.slow
 def test_many_classes_take_the_sorting_path():
     counts = [3] * 300
     rng = np.random.default_rng(0)

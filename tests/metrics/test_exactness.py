@@ -312,7 +312,6 @@ def test_against_19_digits(shape, spread, dtype):
     assert_exact(measured(*example), exact, rounding(*example[:2]))
 
 
-@pytest.mark.slow
 @needs_extended
 @pytest.mark.parametrize("spread", [1e-4, 1e-6])
 def test_a_thousand_classes_of_one_and_two_examples(spread):

@@ -209,7 +209,6 @@ def test_close_means_keep_their_distance():
     assert value == pytest.approx(close, 1e-5)
 
 
-@pytest.mark.slow
 def test_no_array_of_all_pairs_is_made():
     h, y, kernel = many(6000, dim=8)
     tags = [t for t in METRICS if METRICS[t].default]

@@ -14,7 +14,6 @@ from nc_keras.models import VGG
 from nc_keras.models import DenseNet
 from nc_keras.models import ResNet
 
-pytestmark = pytest.mark.slow
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "data" / "torch_networks.json").read_text()
 )

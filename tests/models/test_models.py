@@ -36,7 +36,7 @@ HEADS = {
     [
         *itertools.product(("mlp", "conv_net"), HEADS),
         # The same function adds its head.
-        pytest.param("resnet", "etf", marks=(slow_on_jax, pytest.mark.slow)),
+        pytest.param("resnet", "etf", marks=slow_on_jax),
     ],
 )
 def test_trains_measures_saves_and_loads(network, head, digits, tmp_path):
@@ -100,7 +100,6 @@ def test_same_seed_same_body_for_every_head():
         np.testing.assert_array_equal(bodies[0], body)
 
 
-@pytest.mark.slow
 @slow_on_jax
 @pytest.mark.parametrize("head", ["linear", "etf_canonical"])
 @pytest.mark.parametrize(
@@ -123,14 +122,12 @@ def test_as_many_features_as_classes(build, head):
         )
 
 
-@pytest.mark.slow
 @slow_on_jax
 def test_dense_net_with_as_many_features_as_classes():
     model = DenseNet(40, (28, 28, 1), 10, feature_dim=10)
     assert model.layers[-1].input.shape == (None, 10)
 
 
-@pytest.mark.slow
 @slow_on_jax
 def test_images_of_28_pixels_are_padded_to_32():
     for model in (
@@ -143,7 +140,6 @@ def test_images_of_28_pixels_are_padded_to_32():
         assert np.isfinite(ops.convert_to_numpy(outputs)).all()
 
 
-@pytest.mark.slow
 @slow_on_jax
 def test_large_images():
     model = ResNet(18, (96, 96, 3), 10, "imagenet", width=4)
@@ -152,7 +148,6 @@ def test_large_images():
     assert model.get_layer("classifier_0").input.shape == (None, 9 * 32)
 
 
-@pytest.mark.slow
 @slow_on_jax
 def test_initial_weights_are_drawn_as_in_torchvision():
     keras.utils.set_random_seed(0)

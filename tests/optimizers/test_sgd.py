@@ -31,7 +31,6 @@ def recurrence(start, steps, rates, momentum, decay, nesterov):
     return w
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_recurrence_over_1000_steps_with_drops_to_1e_6(momentum, nesterov):
@@ -45,7 +44,6 @@ def test_recurrence_over_1000_steps_with_drops_to_1e_6(momentum, nesterov):
     np.testing.assert_allclose(final, expected, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.slow
 def test_decay_alone_is_the_papers_and_not_keras_own():
     # 2000 steps at rate 0.1, momentum 0.9, decay 5e-4 without a gradient:
     # the coupled rule leaves 0.368 of a weight, Keras' decoupled one 0.905.

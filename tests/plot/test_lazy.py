@@ -23,7 +23,6 @@ def run(code):
     )
 
 
-@pytest.mark.slow
 def test_without_matplotlib_the_extra_is_named():
     done = run(
         "import sys; sys.modules['matplotlib'] = None\n"

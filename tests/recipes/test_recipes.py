@@ -223,6 +223,7 @@ def test_a_loss_that_diverges_is_told_and_ends_no_other(tmp_path):
         assert f"{loss}-linear-0: stopped" in result.stdout
 
 
+@pytest.mark.always
 def test_compare_every_head_and_loss(tmp_path):
     result = run(
         "compare", "digits", *QUICK[:-3], "--seeds", 0, "--epochs", 2,

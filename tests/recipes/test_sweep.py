@@ -217,6 +217,7 @@ def state(folder):
     }
 
 
+@pytest.mark.always
 @needs_ray
 def test_killed_and_started_again_with_a_rate_that_diverges(tmp_path):
     words = [
@@ -317,7 +318,6 @@ def cluster():
 
 
 @needs_ray
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "share, at_once",
     [

@@ -52,7 +52,6 @@ def test_equal_margins():
     assert np.isclose(loss_of(rho, mu * signs, signs, decay), share)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.05])
 def test_training_follows_the_flow(problem, decay):
     model, x, y = problem
@@ -115,7 +114,6 @@ def test_directions_move_as_the_projected_gradient(problem):
     assert np.allclose(network.rate(state), expected, atol=1e-7)
 
 
-@pytest.mark.slow
 def test_leaky_relu_and_single_output(rng):
     inputs = keras.Input((4,))
     x = keras.layers.Dense(6, use_bias=False)(inputs)
@@ -155,7 +153,6 @@ def test_what_is_no_dense_layer_is_named(problem):
         square_loss.flow(scaled, x, y, [0.0, 1.0])
 
 
-@pytest.mark.slow
 def test_stationarity_vanishes_where_training_converged(problem):
     """At a stationary point all norms are equal, and the relation holds."""
     model, x, y = problem

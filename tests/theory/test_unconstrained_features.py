@@ -59,7 +59,6 @@ def trained(loss, bias_decay, examples=N, steps=2000):
     return model, x, y
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
     reason="only TensorFlow makes many steps at once",
@@ -88,7 +87,6 @@ def test_a_trained_model_reaches_the_closed_form(name):
     assert np.allclose(off, -1 / (K - 1), atol=1e-4) == best.is_simplex
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
     reason="only TensorFlow makes many steps at once",
