@@ -2,6 +2,7 @@
 
 # First, for it says what is wrong with the Keras that all others import.
 import nc_keras.compat  # noqa: F401
+from nc_keras import adversarial
 from nc_keras import callbacks
 from nc_keras import codes
 from nc_keras import forgetting
@@ -31,6 +32,7 @@ from nc_keras.robustness import deepfool
 __all__ = [
     "DeepFool",
     "FeatureExtractor",
+    "adversarial",
     "callbacks",
     "codes",
     "deepfool",

@@ -202,6 +202,16 @@ def calls():
         ),
         (nc_keras.few_shot.prototypes, {"features": H, "labels": Y}),
         (
+            nc_keras.adversarial.collapse_of_perturbed,
+            {
+                "features": H,
+                "perturbed": H + 0.1,
+                "labels": Y,
+                "kernel": W,
+                "bias": np.zeros(3),
+            },
+        ),
+        (
             nc_keras.multi_label.collapse_of_sets,
             {
                 "features": H,

@@ -121,19 +121,16 @@ def agop(
     """
     x = examples_of(x)
     network = network_of(model, x, batch_size)
-    values, sums, count = network.read(), None, 0
+    values, count = network.read(), 0
+    sums: list = [0.0] * len(network.linear_units)
     for batch, length in batches(x, network.batch_size):
         weights = np.zeros(network.batch_size, network.dtype)
         weights[:length] = 1
-        found = [
-            ops.convert_to_numpy(one).astype("float64")
-            for one in network.second_moments(values, batch, weights)
+        found = network.second_moments(values, batch, weights)
+        sums = [
+            total + ops.convert_to_numpy(one).astype("float64")
+            for total, one in zip(sums, found, strict=True)
         ]
-        sums = (
-            found
-            if sums is None
-            else [a + b for a, b in zip(sums, found, strict=True)]
-        )
         count += length
     return {
         unit.layer.name: FeatureMatrices(
