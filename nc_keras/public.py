@@ -14,6 +14,7 @@ from nc_keras import metrics
 from nc_keras import models
 from nc_keras import multi_label
 from nc_keras import optimizers
+from nc_keras import ordinal
 from nc_keras import plot
 from nc_keras import regression
 from nc_keras import scores
@@ -48,6 +49,7 @@ __all__ = [
     "models",
     "multi_label",
     "optimizers",
+    "ordinal",
     "plot",
     "regression",
     "report",

@@ -212,6 +212,15 @@ def calls():
             },
         ),
         (
+            nc_keras.ordinal.collapse_metrics,
+            {
+                "features": H,
+                "labels": Y,
+                "kernel": W[:, :1],
+                "thresholds": np.array([-1.0, 1.0]),
+            },
+        ),
+        (
             nc_keras.multi_label.collapse_of_sets,
             {
                 "features": H,

@@ -1,5 +1,6 @@
 from nc_keras.layers.batch_normalization import BatchNormalization
 from nc_keras.layers.cosine_classifier import CosineClassifier
+from nc_keras.layers.cumulative_link import CumulativeLink
 from nc_keras.layers.direct_feedback import DirectFeedback
 from nc_keras.layers.direct_feedback import StopGradient
 from nc_keras.layers.etf_classifier import ETFClassifier
@@ -21,6 +22,7 @@ from nc_keras.layers.weight_normalization import WeightNormalization
 __all__ = [
     "BatchNormalization",
     "CosineClassifier",
+    "CumulativeLink",
     "DirectFeedback",
     "ETFClassifier",
     "ETFProjector",
