@@ -220,6 +220,11 @@ def kernels(kept: Kept) -> str:
     return table(_of(kept, "table"), across=True)
 
 
+def ridges(kept: Kept) -> str:
+    """What kernels of infinite networks decide, by their ridge."""
+    return table(_of(kept, "ridges"))
+
+
 def rare(kept: Kept) -> str:
     """What each loss and head make of rare classes, the best first."""
     columns = {
@@ -377,7 +382,7 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
         *(made, comparison, findings, terminal_phase, sweep),
         *(digits_sentence, turned_sentence),
         *(parity, verdict, moments, cases, arms, runs, grid, claims, bounds),
-        *(observations, measurements, kernels, rare, rare_findings),
+        *(observations, measurements, kernels, rare, rare_findings, ridges),
         *(forward, classes, growth, speed),
     )
 }

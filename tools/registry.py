@@ -222,6 +222,12 @@ RESULTS = {
             backend="tensorflow",
         ),
         Result(
+            "finite_infinite",
+            "recipes.studies.finite_infinite",
+            _MLP,
+            "figure.png",
+        ),
+        Result(
             "bench_forward",
             "tools.bench_measure forward --networks conv_net mlp "
             "--images 10000",

@@ -12,10 +12,13 @@ from nc_keras.kernel.spectrum import frobenius_of
 from nc_keras.kernel.spectrum import lambda_max
 from nc_keras.kernel.spectrum import top
 from nc_keras.kernel.spectrum import trace_of
+from nc_keras.kernel.zca import Whitening
+from nc_keras.kernel.zca import zca
 
 __all__ = [
     "FeatureMatrices",
     "Network",
+    "Whitening",
     "agop",
     "alignment",
     "cka",
@@ -26,4 +29,5 @@ __all__ = [
     "rayleigh",
     "top",
     "trace_of",
+    "zca",
 ]

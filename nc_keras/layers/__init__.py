@@ -14,6 +14,7 @@ from nc_keras.layers.nearest_etf_classifier import NearestETFClassifier
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.seen_classes import SeenClasses
 from nc_keras.layers.standardization import Standardization
+from nc_keras.layers.tangent_dense import TangentDense
 from nc_keras.layers.tlu import TLU
 from nc_keras.layers.unit_normalization import UnitNormalization
 from nc_keras.layers.weight_norm_dense import WeightNormDense
@@ -35,6 +36,7 @@ __all__ = [
     "Standardization",
     "StopGradient",
     "TLU",
+    "TangentDense",
     "UnitNormalization",
     "WeightNormDense",
     "WeightNormalization",

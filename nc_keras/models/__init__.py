@@ -1,3 +1,4 @@
+from nc_keras.models.centered import centered
 from nc_keras.models.conv_net import ConvNet
 from nc_keras.models.densenet import DenseNet
 from nc_keras.models.direct_feedback import direct_feedback
@@ -18,6 +19,7 @@ __all__ = [
     "Normalized",
     "ResNet",
     "UnconstrainedFeatures",
+    "centered",
     "direct_feedback",
     "renormalized",
 ]

@@ -1,5 +1,7 @@
 """What wide networks, and trainings, are known to do."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -12,32 +14,12 @@ if keras.backend.backend() == "numpy":
     pytest.skip("NumPy has no gradients", allow_module_level=True)
 
 
-class Scaled(keras.layers.Layer):
-    """`sigma_w / sqrt(width) W h + sigma_b b`, with standard normal weights."""
-
-    def __init__(self, units, sigma_w, sigma_b):
-        super().__init__()
-        self.units, self.sigma_w, self.sigma_b = units, sigma_w, sigma_b
-
-    def build(self, shape):
-        normal = keras.initializers.RandomNormal(stddev=1.0)
-        self.w = self.add_weight(shape=(shape[-1], self.units))
-        self.b = self.add_weight(shape=(self.units,), initializer=normal)
-        self.size = self.sigma_w / shape[-1] ** 0.5
-
-    def call(self, inputs):
-        made = self.size * keras.ops.matmul(inputs, self.w)
-        return made + self.sigma_b * self.b
-
-
 def test_wide_networks_have_the_kernel_of_infinite_ones():
     x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
     settings = {"sigma_w": 2**0.5, "sigma_b": 0.3}
-    hidden = [(Scaled(256, **settings), keras.layers.ReLU()) for _ in "12"]
-    layers = [layer for pair in hidden for layer in pair]
-    model = keras.Sequential(
-        [keras.Input((3,)), *layers, Scaled(1, **settings)]
-    )
+    dense = functools.partial(nc_keras.layers.TangentDense, **settings)
+    hidden = [dense(256, activation="relu") for _ in range(2)]
+    model = keras.Sequential([keras.Input((3,)), *hidden, dense(1)])
     network = kernel.Network(model, x)
     random = np.random.default_rng(1)
     found = []
