@@ -2,12 +2,9 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from nc_keras.experiments.options.own import take_in
-
-if TYPE_CHECKING:
-    from nc_keras.experiments.options.settings import Settings
 
 _POSITIVE = (
     *("epochs", "fraction", "batch_size", "learning_rate", "measurements"),
@@ -15,8 +12,11 @@ _POSITIVE = (
 )
 
 
-def require_sound(settings: "Settings") -> None:
+def require_sound(settings: Any) -> None:
     """Refuses settings that no run can have.
+
+    Args:
+        settings: A `Settings`, whose names are taken in.
 
     Raises:
         ValueError: With what was received, and what it must be.
@@ -29,7 +29,7 @@ def require_sound(settings: "Settings") -> None:
 
 
 def _rules(
-    of: "Settings",
+    of: Any,
 ) -> Iterator[tuple[tuple[str, ...], bool, str]]:
     """The names that a rule is about, whether it is kept, and the rule."""
     for name in _POSITIVE:
