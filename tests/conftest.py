@@ -29,8 +29,10 @@ def pytest_collection_modifyitems(config, items):
     took = measured["tensorflow"] | measured.get(backend, {})
     kept, left = [], []
     for item in items:
-        is_short = took.get(item.nodeid, 0) < limit
-        is_kept = is_short or item.get_closest_marker("always")
+        is_kept = took.get(item.nodeid, 0) < limit
+        always = item.get_closest_marker("always")
+        if always is not None:
+            is_kept |= not always.args or backend in always.args
         (kept if is_kept else left).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left)

@@ -81,6 +81,7 @@ def test_public_docstrings_have_arguments_and_an_example(value):
     assert ">>> " in value.__doc__
 
 
+@pytest.mark.always("tensorflow")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_of_the_pages(page, digits, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)

@@ -14,7 +14,7 @@ def lines_to_paste():
     return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
 
 
-@pytest.mark.always
+@pytest.mark.always("tensorflow")
 def test_the_lines_collapse(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}

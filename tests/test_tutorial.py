@@ -73,7 +73,7 @@ def executed(folder, *, is_short=False, then=""):
     assert list(folder.iterdir()) == []  # It leaves nothing beside itself.
 
 
-@pytest.mark.always
+@pytest.mark.always("tensorflow")
 @pytest.mark.skipif(
     keras.backend.backend() == "torch",
     reason="takes minutes; the whole run, among the exhaustive, does not skip",
