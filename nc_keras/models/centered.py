@@ -41,4 +41,4 @@ def centered(model: keras.Model) -> keras.Model:
     inputs = [keras.Input(i.shape[1:], dtype=i.dtype) for i in model.inputs]
     given = inputs if len(inputs) > 1 else inputs[0]
     outputs = keras.layers.Subtract()([model(given), start(given)])
-    return keras.Model(inputs, outputs)
+    return keras.Model(given, outputs)
