@@ -332,3 +332,15 @@ def _passed_by_all(parents, ends):
 
 def _named(layers, name):
     return [layer for layer in layers if layer.name == name]
+
+
+def model_until(model: keras.Model, tensor: Any) -> keras.Model:
+    """The part of a model that ends at a tensor of its graph.
+
+    Args:
+        model: A Functional or Sequential model.
+        tensor: A `KerasTensor`, such as the input of its last layer.
+    """
+    inputs = model.inputs
+    # Keras 3.8 would want a list of one.
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], tensor)

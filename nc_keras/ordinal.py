@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from nc_keras.arguments import real_array
+from nc_keras.graph import model_until
 from nc_keras.labels import class_labels
 from nc_keras.layers.cumulative_link import CumulativeLink
 from nc_keras.layers.cumulative_link import increasing
@@ -57,7 +58,7 @@ def measure(
             "The model must end in a `nc_keras.layers.CumulativeLink`. "
             f"Received: a last layer of type {type(head).__name__}."
         )
-    before = keras.Model(model.inputs, head.input)
+    before = model_until(model, head.input)
     features, labels = FeatureExtractor(model, features=before)(
         x, y, batch_size
     )

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from nc_keras.arguments import real_array
+from nc_keras.graph import model_until
 from nc_keras.measuring.extractor import FeatureExtractor
 
 __all__ = ["RegressionCollapse", "collapse_metrics", "measure"]
@@ -70,7 +71,7 @@ class _Measured:
                 "The head of a regression must have a `kernel` of shape (D, n)."
                 f" Received: layer {self._layer.name!r}. Pass `head`."
             )
-        before = keras.Model(model.inputs, self._layer.input)
+        before = model_until(model, self._layer.input)
         self._extractor = FeatureExtractor(model, features=before)
         self._batch_size = batch_size
 
