@@ -108,9 +108,7 @@ def by_slurm(process, port):
 
 
 @needs_jax
-@pytest.mark.parametrize(
-    "variables", [pytest.param(by_keras, marks=pytest.mark.always), by_slurm]
-)
+@pytest.mark.parametrize("variables", [by_keras, by_slurm])
 def test_two_processes_are_one_device(one_device, tmp_path, variables):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
