@@ -86,7 +86,8 @@ def test_convolutions_groups_and_normalised_weights(rng):
     assert found["conv"].agop.shape == (1, 18, 18)
     assert found["grouped"].agop.shape == (GROUPS, 16 // GROUPS, 16 // GROUPS)
     # What flows back to the inputs of the head does so through its weights.
-    kernel = np.array(model.get_layer("head").kernel, float)
+    kernel = keras.ops.convert_to_numpy(model.get_layer("head").kernel)
+    kernel = kernel.astype(float)
     np.testing.assert_allclose(found["head"].nfm[0], kernel @ kernel.T)
     np.testing.assert_allclose(
         found["head"].agop[0], kernel @ kernel.T, rtol=1e-5, atol=1e-6
