@@ -63,7 +63,8 @@ def pgd(
         norm: `"linf"` or `"l2"`.
         targeted: Boolean, whether to go down instead, to labels that the
             examples shall be taken for.
-        bounds: Smallest and largest value of an example, or `None`.
+        bounds: Smallest and largest value that an example may have, or
+            `None`.
         seed: Integer, of where it begins; `None` begins at the examples.
         batch_size: Integer.
 
@@ -78,16 +79,23 @@ def pgd(
 
     - [Madry et al., 2018](https://arxiv.org/abs/1706.06083).
     """
-    if not epsilon > 0 or steps < 1 or (rate is not None and not rate > 0):
+    is_rate = rate is None or rate > 0
+    if not epsilon > 0 or steps < 1 or not is_rate or batch_size < 1:
         raise ValueError(
-            "`epsilon`, `steps` and `rate` must be positive. "
-            f"Received: {epsilon=}, {steps=}, {rate=}."
+            "`epsilon`, `steps`, `rate` and `batch_size` must be positive. "
+            f"Received: {epsilon=}, {steps=}, {rate=}, {batch_size=}."
         )
     if norm not in _NORMS:
         raise ValueError(
             f'`norm` must be "linf" or "l2". Received: norm={norm!r}.'
         )
     x = images_of(x)
+    if bounds is not None and not bounds[0] <= x.min() <= x.max() <= bounds[1]:
+        raise ValueError(
+            "The examples must lie within `bounds`, from the smallest value to "
+            f"the largest. Received: {bounds=}, and examples from {x.min():.6g}"
+            f" to {x.max():.6g}."
+        )
     network = InputGradients(model, x.shape[1:], batch_size)
     network.read_variables()
     outputs = network.outputs(x)

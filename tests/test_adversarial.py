@@ -114,9 +114,17 @@ def test_means_are_clean_and_covariances_perturbed(features):
 def test_wrong_inputs(linear, features, rng):
     model, _ = linear
     x, y = rng.normal(size=(4, 5)), np.array([0, 1, 0, 1])
-    for wrong in ({"epsilon": 0}, {"steps": 0}, {"rate": -1.0}):
+    for wrong in (
+        {"epsilon": 0},
+        {"steps": 0},
+        {"rate": -1.0},
+        {"batch_size": 0},
+    ):
         with pytest.raises(ValueError, match="must be positive"):
             pgd(model, x, y, **({"epsilon": 1.0} | wrong))
+    for bounds in ((9.0, -9.0), (0.0, 9.0), (np.nan, 9.0)):
+        with pytest.raises(ValueError, match="lie within `bounds`"):
+            pgd(model, x, y, 1.0, bounds=bounds)
     with pytest.raises(ValueError, match="Received: norm='l1'"):
         pgd(model, x, y, 1.0, norm="l1")
     with pytest.raises(ValueError, match="4 examples, 2 labels"):

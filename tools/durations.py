@@ -18,7 +18,7 @@ SHORTEST = 0.3
 
 
 def durations(path: str | pathlib.Path) -> dict[str, float]:
-    """The seconds of each test in a JUnit file, if they are many.
+    """The seconds of each test in a JUnit file.
 
     Args:
         path: As pytest writes it with `--junitxml`.
@@ -27,9 +27,8 @@ def durations(path: str | pathlib.Path) -> dict[str, float]:
     for case in ElementTree.parse(path).iter("testcase"):
         file = case.get("classname", "").replace(".", "/") + ".py"
         seconds = round(float(case.get("time", 0)), 1)
-        if seconds >= SHORTEST:
-            found[f"{file}::{case.get('name')}"] = seconds
-    return dict(sorted(found.items()))
+        found[f"{file}::{case.get('name')}"] = seconds
+    return found
 
 
 def main() -> None:
@@ -41,9 +40,13 @@ def main() -> None:
         help="where took-tensorflow.xml and took-jax.xml are",
     )
     folder = parser.parse_args().folder
+    # A run of some tests leaves what others took.
+    kept = json.loads(PATH.read_text("utf-8"))
+    for backend in BACKENDS:
+        kept[backend] |= durations(folder / f"took-{backend}.xml")
     found = {
-        backend: durations(folder / f"took-{backend}.xml")
-        for backend in BACKENDS
+        backend: {test: s for test, s in took.items() if s >= SHORTEST}
+        for backend, took in kept.items()
     }
     text = json.dumps(found, indent=0, sort_keys=True)
     PATH.write_text(text + "\n", "utf-8")

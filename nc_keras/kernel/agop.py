@@ -14,6 +14,7 @@ from nc_keras.kernel.examples import batches
 from nc_keras.kernel.examples import examples_of
 from nc_keras.kernel.network import Network
 from nc_keras.kernel.network import network_of
+from nc_keras.kernel.units import names_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +110,9 @@ def agop(
 
     Returns:
         Dictionary from the names of trained dense layers and convolutions to
-        their `FeatureMatrices`, float64, in the order of the model. Frozen
-        layers and layers that are called twice are left out.
+        their `FeatureMatrices`, float64, in the order of the model; of two layers
+        of one name, the second has a number. Frozen layers and layers that
+        are called twice are left out.
 
     Raises:
         ValueError: As in `gram`.
@@ -132,8 +134,9 @@ def agop(
             for total, one in zip(sums, found, strict=True)
         ]
         count += length
+    names = dict(zip(network.units, names_of(network.units), strict=True))
     return {
-        unit.layer.name: FeatureMatrices(
+        names[unit]: FeatureMatrices(
             _kernel(unit.layer, *moment.shape[:2]), moment / count
         )
         for unit, moment in zip(network.linear_units, sums, strict=True)

@@ -18,6 +18,7 @@ from nc_keras.kernel.examples import examples_of
 from nc_keras.kernel.network import Network
 from nc_keras.kernel.network import network_of
 from nc_keras.kernel.parts import joined
+from nc_keras.kernel.units import names_of
 
 _OUTPUTS = ("trace", "each", "full")
 MEMORY = 2**31
@@ -147,7 +148,7 @@ def gram_of(
         raise ValueError(
             f"`outputs` must be one of {_OUTPUTS}. Received: {outputs=}."
         )
-    names = _names(network)
+    names = names_of(network.units)
     chosen = _chosen(network, layers, names)
     count = len(keras.tree.flatten(x)[0])
     # The kernel, what is added to it, and those of layers.
@@ -298,17 +299,6 @@ def _flat(share, outputs):
         return share
     size = math.prod(share.shape[:2])
     return share.reshape(size, size)
-
-
-def _names(network):
-    """The names of the layers, with numbers where they are not unique."""
-    names: list[str] = []
-    for unit in network.units:
-        name, number = unit.layer.name, 1
-        while name in names:
-            name, number = f"{unit.layer.name}_{number}", number + 1
-        names.append(name)
-    return names
 
 
 def _chosen(network, layers, names):

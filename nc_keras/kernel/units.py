@@ -82,6 +82,17 @@ def unshared(units: list[Unit]) -> list[Unit]:
     return [unit for unit in units if unit.weights]
 
 
+def names_of(units: list[Unit]) -> list[str]:
+    """The names of their layers, with numbers where they are not unique."""
+    names: list[str] = []
+    for unit in units:
+        name, number = unit.layer.name, 1
+        while name in names:
+            name, number = f"{unit.layer.name}_{number}", number + 1
+        names.append(name)
+    return names
+
+
 @contextlib.contextmanager
 def recording(units: list[Unit], shifts: Any = None) -> Iterator[list[list]]:
     """Records what the rules need, each time a layer is called.

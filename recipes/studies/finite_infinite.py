@@ -7,7 +7,7 @@ infinite width, and with trained networks of growing width: alone, centred
 (only what training changed), and as ensembles; on pixels and on whitened
 pixels. Which observations of Lee et al. 2020 can be seen here?
 
-Hardware and time: two CPU cores, five minutes.
+Hardware and time: two CPU cores, ten minutes.
 `--dataset fashion_mnist` takes other images.
 """
 
@@ -86,8 +86,8 @@ def run(study: FiniteInfinite) -> None:
         "data_digest": dataset.digest,
         "backend": keras.backend.backend(),
     }
-    for kept in ("widths", "members", "ridges", "output", "progress"):
-        del identity[kept]
+    for free in ("widths", "members", "ridges", "output", "progress"):
+        del identity[free]
     identity_path = study.folder / "identity.json"
     if identity_path.exists():
         kept = json.loads(identity_path.read_text("utf-8"))

@@ -116,6 +116,18 @@ def test_one_position_of_a_convolution_is_a_dense_layer(rng):
     np.testing.assert_allclose(found.agop, expected.agop, rtol=1e-4, atol=1e-6)
 
 
+def test_two_layers_of_one_name_are_both_there(rng):
+    inner = sequence(keras.layers.Dense(4, name="same"), shape=(5,))
+    model = sequence(inner, keras.layers.Dense(3, name="same"), shape=(5,))
+    found = agop(model, rng.normal(size=(4, 5)))
+    assert [one.agop.shape[1] for one in found.values()] == [5, 4]
+    assert list(found) == list(
+        nc_keras.kernel.gram(
+            model, rng.normal(size=(4, 5)), layers="all"
+        ).by_layer
+    )
+
+
 def test_features_that_are_learned(digits):
     x, y = digits[0][:500], digits[1][:500]
     keras.utils.set_random_seed(0)
