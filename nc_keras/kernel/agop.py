@@ -110,9 +110,9 @@ def agop(
 
     Returns:
         Dictionary from the names of trained dense layers and convolutions to
-        their `FeatureMatrices`, float64, in the order of the model; of two layers
-        of one name, the second has a number. Frozen layers and layers that
-        are called twice are left out.
+        their `FeatureMatrices`, float64, in the order of the model; of two
+        layers of one name, the second has a number. Frozen layers and layers
+        that are called twice are left out.
 
     Raises:
         ValueError: As in `gram`.
