@@ -245,7 +245,8 @@ def _from_one_hot(labels, num_classes):
     wrong = np.flatnonzero((ones.sum(1) != 1) | (labels != ones).any(1))
     if wrong.size:
         raise ValueError(
-            "One-hot labels must hold a single 1 in each row. Received: "
+            "One-hot labels must hold a single 1 in each row; targets of a "
+            "regression are for `nc_keras.regression`. Received: "
             f"{labels[wrong[0]]} at row {wrong[0]}, and {wrong.size} such "
             "rows in all."
         )

@@ -7,11 +7,11 @@ import dataclasses
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
 import numpy as np
+from typing_extensions import Unpack
 
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.options import Options
@@ -27,9 +27,6 @@ from nc_keras.stages import num_classes_of
 from nc_keras.stages import stages
 from nc_keras.tables import Table
 from nc_keras.tables import Tabular
-
-if TYPE_CHECKING:
-    from typing import Unpack
 
 __all__ = [
     "Layerwise",

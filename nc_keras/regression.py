@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from nc_keras.arguments import checked
 from nc_keras.arguments import real_array
 from nc_keras.graph import model_until
+from nc_keras.graph import resolve_layer
 from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.tables import Table
+from nc_keras.tables import Tabular
 
-__all__ = ["RegressionCollapse", "collapse_metrics", "measure"]
+__all__ = [
+    "RegressionCollapse",
+    "RegressionReport",
+    "collapse_metrics",
+    "measure",
+    "report",
+]
+_GOALS = {
+    "mse": "0: mean squared error of the outputs",
+    "nrc1": "0: share of features outside n directions",
+    "nrc2": "0: share of features outside the rows of the head",
+    "nrc3": "0: distance of WW' from S^1/2 - g^1/2 I",
+    "nrc3_gamma": "g of nrc3, at most the smallest eigenvalue of S",
+    "nrc_noise": "0: share of variance outside n directions",
+}
 
 
+@checked(model="model", batch_size="integer")
 def measure(
     model: keras.Model,
     x: Any,
@@ -63,8 +83,11 @@ class _Measured:
     """The compiled features of a model, which is measured again and again."""
 
     def __init__(self, model, head, batch_size):
-        layer = model.get_layer(head) if isinstance(head, str) else head
-        self._layer = model.layers[-1] if layer is None else layer
+        self._layer = (
+            model.layers[-1]
+            if head is None
+            else resolve_layer(model, head, "head")
+        )
         kernel = getattr(self._layer, "kernel", None)
         if kernel is None or len(kernel.shape) != 2:
             raise ValueError(
@@ -76,10 +99,120 @@ class _Measured:
         self._batch_size = batch_size
 
     def __call__(self, x, targets):
-        labels = np.zeros(len(x), "int64")
-        features, _ = self._extractor(x, labels, self._batch_size)
-        kernel = ops.convert_to_numpy(self._layer.kernel)
+        features, kernel = self._features(x), self._kernel()
         return collapse_metrics(features, kernel, targets)
+
+    def with_error(self, x, targets):
+        """The same with `mse`, from the same pass."""
+        features = self._features(x)
+        found = collapse_metrics(features, self._kernel(), targets)
+        outputs = ops.convert_to_numpy(self._layer(features))
+        squares = (outputs.astype("float64") - np.asarray(targets)) ** 2
+        return {"mse": float(squares.mean()), **found}
+
+    def _features(self, x):
+        x = real_array(x, "`x`")
+        labels = np.zeros(x.shape[:1], "int64")
+        return self._extractor(x, labels, self._batch_size)[0]
+
+    def _kernel(self):
+        return ops.convert_to_numpy(self._layer.kernel)
+
+
+class RegressionReport(Tabular, dict):
+    """Values by data set, which print as a table.
+
+    The same table is a pandas frame (`to_frame`) or a text or file in CSV,
+    LaTeX or Markdown (`to_csv`, `to_latex`, `to_markdown`).
+
+    Example:
+
+    >>> found = {"train": {"nrc1": 0.0123456, "nrc2": 0.5}}
+    >>> print(nc_keras.regression.RegressionReport(found))
+                      train  goes to
+      nrc1          0.01235  0: share of features outside n directions
+      nrc2              0.5  0: share of features outside the rows of the head
+    """
+
+    def __str__(self) -> str:
+        head = "".join(f"{name:>11}" for name in self)
+        lines = [f"{'':12}{head}  goes to"]
+        for tag, goal, *row in self.table().rows:
+            cells = "".join(f"{value:11.4g}" for value in row)
+            lines.append(f"  {tag:10}{cells}  {goal}")
+        return "\n".join(lines)
+
+    def table(self) -> Table:
+        """Returns the values, a row for each metric, a column a data set."""
+        return Table(
+            ("metric", "goes to", *self),
+            [
+                (tag, _GOALS[tag], *(values[tag] for values in self.values()))
+                for tag in next(iter(self.values()))
+            ],
+            title="Neural regression collapse",
+            text_columns=2,
+        )
+
+
+@checked(model="model", batch_size="integer")
+def report(
+    model: keras.Model,
+    train: tuple[Any, Any],
+    test: tuple[Any, Any] | None = None,
+    head: keras.Layer | str | None = None,
+    batch_size: int = 256,
+    print_fn: Callable[[str], Any] = print,
+) -> RegressionReport:
+    """Prints how far a regression has collapsed, and returns the values.
+
+    Example:
+
+    >>> layers = [keras.layers.Dense(16, "relu"), keras.layers.Dense(2)]
+    >>> model = keras.Sequential([keras.Input((4,)), *layers])
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.normal(size=(90, 4)), rng.normal(size=(90, 2))
+    >>> found = nc_keras.regression.report(
+    ...     model, (x[:60], y[:60]), (x[60:], y[60:]), print_fn=str
+    ... )
+    >>> list(found), list(found["train"])[:3]
+    (['train', 'test'], ['mse', 'nrc1', 'nrc2'])
+
+    Makes one forward pass over each data set.
+
+    Args:
+        model: A built `keras.Model` that ends in a linear layer.
+        train: Tuple `(x, targets)` of arrays, the targets of shape `(N, n)`.
+        test: Test set in the same form, or `None`.
+        head: The last linear layer or its name; by default the last layer.
+        batch_size: Integer.
+        print_fn: Function that is given the table.
+
+    Returns:
+        A `RegressionReport`: dictionary with `"train"`, and `"test"` if it
+        was given, of dictionaries as those of `collapse_metrics`, with `mse`.
+
+    Raises:
+        ValueError: As `measure`, or if a data set is no tuple.
+
+    Reference:
+
+    - [Andriopoulos et al., 2024](https://arxiv.org/abs/2409.04180).
+    """
+    measured = _Measured(model, head, batch_size)
+    found = {}
+    for name, data in (("train", train), ("test", test)):
+        if data is None and name == "test":
+            continue
+        if not isinstance(data, tuple | list) or len(data) != 2:
+            raise ValueError(
+                f"`{name}` must be a tuple (x, targets) of arrays. "
+                f"Received: {name} of type {type(data).__name__}."
+            )
+        found[name] = measured.with_error(*data)
+    result = RegressionReport(found)
+    print_fn(str(result))
+    return result
 
 
 def collapse_metrics(

@@ -6,11 +6,11 @@ import dataclasses
 import textwrap
 from collections.abc import Callable
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
 import numpy as np
+from typing_extensions import Unpack
 
 from nc_keras.detection import Detector
 from nc_keras.detection import Scored
@@ -29,9 +29,6 @@ from nc_keras.measuring.registry import select
 from nc_keras.measuring.validation import names_of
 from nc_keras.report_table import WIDTH
 from nc_keras.report_table import Report
-
-if TYPE_CHECKING:
-    from typing import Unpack
 
 __all__ = ["Report", "report"]
 _STATISTICS_ONLY = "nc1_trace_ratio"

@@ -2,6 +2,8 @@ import os
 import re
 import subprocess
 import sys
+import types
+import typing
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,25 @@ def test_functions_stand_for_them_where_imports_are_deferred():
     )
     environment = {**os.environ, "NC_KERAS_DEFER": "1"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def public():
+    """Every public class, function and method, by its name."""
+    for module in vars(nc_keras.public).values():
+        if isinstance(module, types.ModuleType) and module.__name__.startswith(
+            "nc_keras."
+        ):
+            for name in dir(module):
+                one = getattr(module, name)
+                if not name.startswith("_") and callable(one):
+                    yield f"{module.__name__}.{name}", one
+    for name in ("measure", "report", "layerwise", "few_shot", "deepfool"):
+        yield f"nc_keras.{name}", getattr(nc_keras, name)
+
+
+@pytest.mark.parametrize(
+    "name, one", [pytest.param(*p, id=p[0]) for p in public()]
+)
+def test_type_hints_can_be_read(name, one):
+    hinted = getattr(one, "__init__", one) if isinstance(one, type) else one
+    typing.get_type_hints(hinted)

@@ -133,3 +133,36 @@ def test_what_is_refused():
     layers = [keras.Input((4,)), keras.layers.Dense(3), keras.layers.ReLU()]
     with pytest.raises(ValueError, match="Pass `head`"):
         regression.measure(keras.Sequential(layers), np.eye(4), np.eye(4))
+
+
+def regressor():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(90, 4)), rng.normal(size=(90, 2))
+    layers = [
+        keras.layers.Dense(8, activation="relu"),
+        keras.layers.Dense(2, bias_initializer="ones"),
+    ]
+    return keras.Sequential([keras.Input((4,)), *layers]), x, y
+
+
+def test_a_report_has_both_sets_and_the_error_of_the_outputs():
+    model, x, y = regressor()
+    printed = []
+    found = regression.report(
+        model, (x[:60], y[:60]), (x[60:], y[60:]), print_fn=printed.append
+    )
+    for name, part in (("train", slice(60)), ("test", slice(60, 90))):
+        error = np.mean((model.predict(x[part], verbose=0) - y[part]) ** 2)
+        values = dict(found[name])
+        assert values.pop("mse") == pytest.approx(error, rel=1e-5)
+        assert values == regression.measure(model, x[part], y[part])
+    assert printed == [str(found)] and "test" in printed[0]
+    assert found.to_csv().splitlines()[0] == "metric,goes to,train,test"
+
+
+def test_a_report_says_what_it_takes():
+    model, x, y = regressor()
+    with pytest.raises(ValueError, match="a tuple .*Received: train of type"):
+        regression.report(model, x)
+    with pytest.raises(ValueError, match="are for `nc_keras.regression`"):
+        nc_keras.report(model, (x, y))

@@ -234,6 +234,14 @@ def calls():
             {"features": H, "kernel": W, "targets": H[:, :3]},
         ),
         (
+            nc_keras.regression.report,
+            {"model": dense(), "train": (H, H[:, :3]), "head": None},
+        ),
+        (
+            nc_keras.regression.measure,
+            {"model": dense(), "x": H, "targets": H[:, :3]},
+        ),
+        (
             theory.regression,
             {"targets": H, "weight_decay": 0.1, "feature_decay": 0.1},
         ),

@@ -191,10 +191,23 @@ RESULTS = {
             backend="tensorflow",
         ),
         Result(
+            "without_batch_norm_fashion_mnist",
+            "recipes.studies.without_batch_norm --dataset fashion_mnist "
+            "--per-class 200 --test-images 2000 --epochs 100",
+            ("without_batch_norm", *_CONV_NET),
+            backend="tensorflow",
+        ),
+        Result(
             "optimizers",
             "recipes.studies.optimizers",
             ("optimizers",),
             "figure.png",
+        ),
+        Result(
+            "optimizers_mnist",
+            "recipes.studies.optimizers --dataset mnist --per-class 500 "
+            "--test-images 2000",
+            ("optimizers",),
         ),
         Result(
             "direct_feedback",
@@ -207,6 +220,14 @@ RESULTS = {
             "recipes.studies.forgetting",
             ("forgetting",),
             "figure.png",
+        ),
+        *(
+            Result(
+                f"forgetting_seed_{seed}",
+                f"recipes.studies.forgetting --seed {seed}",
+                ("forgetting",),
+            )
+            for seed in (1, 2)
         ),
         Result(
             "neural_codes",
@@ -226,6 +247,12 @@ RESULTS = {
             "recipes.studies.finite_infinite",
             _MLP,
             "figure.png",
+        ),
+        Result(
+            "finite_infinite_fashion_mnist",
+            "recipes.studies.finite_infinite --dataset fashion_mnist "
+            "--test-images 2000",
+            _MLP,
         ),
         Result(
             "bench_forward",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 from typing import Any
+
+from typing_extensions import Unpack
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
@@ -18,9 +19,6 @@ from nc_keras.measuring.options import Plan
 from nc_keras.metrics.alignment import alignment
 from nc_keras.stages import num_classes_of
 from nc_keras.weights import weights_of
-
-if TYPE_CHECKING:
-    from typing import Unpack
 
 
 class LayerwiseCollapse(EpochObserver):

@@ -7,11 +7,11 @@ import numbers
 import os
 import pathlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 from keras import ops
+from typing_extensions import Unpack
 
 from nc_keras.callbacks.explanations import IMAGES
 from nc_keras.callbacks.explanations import LOSS
@@ -35,10 +35,6 @@ from nc_keras.measuring.verdict import verdict
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
 from nc_keras.writers.tensorboard import TensorBoardWriter
-
-if TYPE_CHECKING:
-    from typing import Unpack
-
 
 _RUNS = {"": "nc_train", "val_": "nc_validation"}
 # The first columns of the page HParams, and the results in it.

@@ -6,11 +6,11 @@ import contextlib
 import math
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
 import numpy as np
+from typing_extensions import Unpack
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
@@ -30,9 +30,6 @@ from nc_keras.measuring.validation import present_classes
 from nc_keras.measuring.validation import validate_head
 from nc_keras.metrics.mse_decomposition import decomposition_of
 from nc_keras.metrics.mse_decomposition import equivalent_decay
-
-if TYPE_CHECKING:
-    from typing import Unpack
 
 # The arrays of a LastLayer that are kept with a checkpoint.
 _KEPT = (

@@ -6,11 +6,11 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 from keras import ops
+from typing_extensions import Unpack
 
 from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
@@ -20,9 +20,6 @@ from nc_keras.measuring.options import Plan
 from nc_keras.theory import central_path
 from nc_keras.writers.files import writable_directory
 from nc_keras.writers.json_lines import JSONLinesWriter
-
-if TYPE_CHECKING:
-    from typing import Unpack
 
 _KEYS = ("snr_min", "snr_max", "snr_ratio")
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
 import numpy as np
+from typing_extensions import Unpack
 
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.options import Options
 from nc_keras.measuring.options import Plan
 from nc_keras.measuring.passes import mean_feature
-
-if TYPE_CHECKING:
-    from typing import Unpack
 
 
 def measure(
