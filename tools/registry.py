@@ -193,7 +193,7 @@ RESULTS = {
         Result(
             "without_batch_norm_fashion_mnist",
             "recipes.studies.without_batch_norm --dataset fashion_mnist "
-            "--per-class 200 --test-images 2000 --epochs 100",
+            "--per-class 100 --test-images 2000",
             ("without_batch_norm", *_CONV_NET),
             backend="tensorflow",
         ),
