@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from nc_keras.arguments import checked
 from nc_keras.errors import NonFiniteError
@@ -24,6 +25,9 @@ _OUTPUTS = ("trace", "each", "full")
 MEMORY = 2**31
 # Numbers of the kernel that are computed at once: they stay in the cache.
 _TILE = 2**19
+# Where they would take more, the gradients are those of some outputs at a
+# time: each time the forward pass is made again, which is a small part.
+_ENOUGH = 2**26
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -183,38 +187,84 @@ class _Shares:
         # A fourth is for the gradients, and one for what their products make
         # on the way.
         self.room = max(1, memory // 32)
-        of_pair = math.prod(self._shape(1, 1))
+        sizes = [network.units[i].sizes for i in chosen]
+        self.fixed, self.each = map(sum, zip(*sizes, strict=True))
+        self.width = 8 if network.dtype == "float64" else 4
+        self.at_once = self._outputs_at_once(memory // 4)
+        of_pair = math.prod(self._shape(1, 1, self.at_once))
         if outputs == "trace":  # The mean is over products of each output.
-            of_pair = network.num_outputs
+            of_pair = self.at_once
         self.tile = max(1, math.isqrt(min(_TILE, self.room) // of_pair))
-        size = 8 if network.dtype == "float64" else 4
-        size *= sum(network.units[i].numbers for i in chosen)
-        fitting = max(1, memory // (4 * max(1, size)))
+        fitting = max(1, memory // (4 * self._bytes(1, self.at_once)))
         # Of several blocks, two are there at once.
         self.block = self.count
         if self.count > fitting:
             self.block = max(1, fitting // 2)
 
+    def _bytes(self, examples, outputs):
+        """What the gradients take."""
+        of_one = self.fixed + outputs * self.each
+        return max(1, self.width * examples * of_one)
+
+    def _outputs_at_once(self, most):
+        """Of how many outputs the gradients are kept together."""
+        total = self.network.num_outputs
+        if self.outputs == "full":  # It has the products of any two.
+            return total
+        enough = min(most, _ENOUGH)
+        for passes in range(1, total + 1):
+            some = -(-total // passes)
+            if self._bytes(self.count, some) <= enough:
+                break
+        return some
+
+    def _mixtures(self):
+        """Some outputs after the others, and the matrix that picks them.
+
+        All are as wide, so that one shape is compiled: the last may have
+        columns of zeros.
+        """
+        total = self.network.num_outputs
+        for first in range(0, total, self.at_once):
+            picked = np.zeros((total, self.at_once))
+            some = range(first, min(first + self.at_once, total))
+            picked[some, range(len(some))] = 1
+            yield (
+                slice(some.start, some.stop),
+                ops.convert_to_tensor(picked, self.network.dtype),
+            )
+
     def summed(self, by_unit: bool) -> tuple[np.ndarray, dict[int, np.ndarray]]:
         """The kernel of all units, and that of each, if it is asked for."""
-        shape = self._shape(self.count, self.count)
-        total = np.zeros(shape)
-        shares = {i: np.zeros(shape) for i in self.chosen if by_unit}
+        total = self._shape(self.count, self.count)
+        shares = {i: np.zeros(total) for i in self.chosen if by_unit}
+        total = np.zeros(total)
+        for outputs, mixed in self._mixtures():
+            of_some = outputs if self.outputs == "each" else slice(None)
+            self._add(
+                mixed,
+                total[of_some],
+                {i: share[of_some] for i, share in shares.items()},
+            )
+        return total, shares
+
+    def _add(self, mixed, total, shares):
+        """Adds the products of the gradients of some outputs."""
         for first in range(0, self.count, self.block):
             rows = slice(first, min(first + self.block, self.count))
-            parts = self._parts(rows)
+            parts = self._parts(rows, mixed)
             for second in range(0, first + 1, self.block):
                 columns = slice(second, min(second + self.block, self.count))
-                others = parts if first == second else self._parts(columns)
+                others = parts
+                if first != second:
+                    others = self._parts(columns, mixed)
                 for one, other in _pairs(rows, columns, self.tile):
                     found = self._shares(
                         _some(parts, one, first), _some(others, other, second)
                     )
-                    is_square = one == other
-                    self._write(total, one, other, sum(found), is_square)
+                    self._write(total, one, other, sum(found))
                     for i, share in zip(shares, found, strict=False):
-                        self._write(shares[i], one, other, share, is_square)
-        return total, shares
+                        self._write(shares[i], one, other, share)
 
     def _shares(self, parts, others):
         """The share of each unit in one tile of the kernel."""
@@ -229,25 +279,29 @@ class _Shares:
             found.append(share / per)
         return found
 
-    def _write(self, total, rows, columns, share, is_square):
-        transposed = _transposed(share)
-        if is_square:  # But for rounding it is symmetric.
-            share = transposed = (share + transposed) / 2
-        for one, other, values in (
-            (rows, columns, share),
-            (columns, rows, transposed),
-        ):
-            if self.outputs == "full":
-                total[one, :, other] = values
-            else:
-                total[..., one, other] = values
+    def _write(self, total, one, other, share):
+        """Adds the share of a tile, and its mirror image."""
+        rows, columns = one.new, other.new
+        share = share[: len(total)] if self.outputs == "each" else share
+        if one == other:  # But for rounding it is symmetric.
+            share = (share + _transposed(share)) / 2
+        if self.outputs == "full":
+            share = share[one.cut :, :, other.cut :]
+            total[rows, :, columns] += share
+            if one != other:
+                total[columns, :, rows] += _transposed(share)
+            return
+        share = share[..., one.cut :, other.cut :]
+        total[..., rows, columns] += share
+        if one != other:
+            total[..., columns, rows] += _transposed(share)
 
-    def _parts(self, examples):
+    def _parts(self, examples, mixed):
         """The parts of each unit, for some of the examples."""
         found = collections.defaultdict(list)
         x = keras.tree.map_structure(lambda a: a[examples], self.x)
         for batch, length in batches(x, self.network.batch_size):
-            parts = self.network.parts(self.values, batch)
+            parts = self.network.parts(self.values, batch, mixed)
             for i in self.chosen:
                 found[i].append([part.some(0, length) for part in parts[i]])
         return {
@@ -255,13 +309,26 @@ class _Shares:
             for i in self.chosen
         }
 
-    def _shape(self, rows, columns):
-        c = self.network.num_outputs
+    def _shape(self, rows, columns, outputs=None):
+        c = outputs or self.network.num_outputs
         return {
             "trace": (rows, columns),
             "each": (c, rows, columns),
             "full": (rows, c, columns, c),
         }[self.outputs]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tile:
+    """Some examples, the first of which may be in the tile before."""
+
+    start: int
+    stop: int
+    cut: int
+
+    @property
+    def new(self) -> slice:
+        return slice(self.start + self.cut, self.stop)
 
 
 def _pairs(rows, columns, size):
@@ -273,11 +340,11 @@ def _pairs(rows, columns, size):
 
 
 def _tiles(examples, size):
-    """Equal parts of a range, compiled for once; the last may overlap."""
+    """Equal parts of a range, compiled for once: the last one overlaps."""
     size = min(size, examples.stop - examples.start)
-    for start in range(examples.start, examples.stop, size):
-        start = min(start, examples.stop - size)
-        yield slice(start, start + size)
+    for first in range(examples.start, examples.stop, size):
+        start = min(first, examples.stop - size)
+        yield _Tile(start, start + size, first - start)
 
 
 def _some(parts, examples, first):

@@ -92,7 +92,9 @@ class Network:
                 "layers is frozen."
             )
         self.dtype = keras.backend.floatx()
-        self.batch_size = min(batch_size, len(keras.tree.flatten(examples)[0]))
+        # Two at least, see `jacobians` of the backend TensorFlow.
+        count = len(keras.tree.flatten(examples)[0])
+        self.batch_size = max(2, min(batch_size, count))
         (batch, _), *_ = batches(examples, self.batch_size)
         self.num_outputs = self._probe(batch)
         self._compile()
@@ -107,22 +109,28 @@ class Network:
         now = [id(w) for w in model.trainable_variables]
         return model is not self.model or set(now) != self._trained
 
-    def parts(self, values: list, x: Any) -> list[list]:
+    def parts(self, values: list, x: Any, mixed: Any = None) -> list[list]:
         """The gradients of each unit's weights, as parts of the kernel.
 
         Args:
             values: From `read`.
             x: Tensor or structure of tensors, the inputs of a batch.
+            mixed: Tensor of shape `(C, M)`: the gradients are those of `M`
+                sums of the outputs, with these weights. By default those of
+                each output.
         """
+        if mixed is None:
+            mixed = ops.eye(self.num_outputs, dtype=self.dtype)
         found: list[list] = [[] for _ in self.units]
         ruled = [u for u in self.units if u.rule is not None]
         if ruled:
-            of_rules = iter(self._parts(values, x))
+            of_rules = iter(self._parts(values, x, mixed))
             for unit, parts in zip(self.units, found, strict=True):
                 if unit.rule is not None:
-                    parts += map(_part, unit.kinds, next(of_rules))
+                    kinds = unit.kinds[mixed.shape[1]]
+                    parts += map(_part, kinds, next(of_rules))
         if len(ruled) < len(self.units):
-            of_weights = iter(self._jacobians(values, x))
+            of_weights = iter(self._jacobians(values, x, mixed))
             for unit, parts in zip(self.units, found, strict=True):
                 if unit.rule is None:
                     parts.append(Rows(next(of_weights)))
@@ -213,16 +221,16 @@ class Network:
         self._pull = compiled(self._pulled)
         self._push = compiled(self._pushed)
 
-    def _of_rules(self, values, x):
+    def _of_rules(self, values, x, mixed):
         """What the parts of all units with a rule are made of."""
         tensors = []
-        for unit, record, flow in self._flows(values, x):
+        for unit, record, flow in self._flows(values, x, mixed):
             parts = unit.rule.parts(record, flow)
-            unit.kinds = [type(part) for part in parts]
+            unit.kinds[mixed.shape[1]] = [type(part) for part in parts]
             tensors.append([_tensors(part) for part in parts])
         return tensors
 
-    def _flows(self, values, x):
+    def _flows(self, values, x, mixed):
         """Of each unit with a rule, its record, and what flows back to it."""
         ruled = [i for i, u in enumerate(self.units) if u.rule is not None]
         count = keras.tree.flatten(x)[0].shape[0]
@@ -233,15 +241,14 @@ class Network:
                 outputs = self._call(values, x)
             return outputs, [records[i][0][1:] for i in ruled]
 
-        identity = ops.eye(self.num_outputs, dtype=self.dtype)
-        shape = (self.num_outputs, count, self.num_outputs)
+        shape = (mixed.shape[1], count, self.num_outputs)
         _, flows, found = self._backend.pulled_back(
             network,
             [
                 ops.zeros((count, *self.units[i].shape), self.dtype)
                 for i in ruled
             ],
-            ops.broadcast_to(identity[:, None], shape),
+            ops.broadcast_to(ops.transpose(mixed)[:, None], shape),
         )
         return [
             (self.units[index], record, flow)
@@ -249,28 +256,32 @@ class Network:
         ]
 
     def _squared_flows(self, values, x, weights):
+        identity = ops.eye(self.num_outputs, dtype=self.dtype)
         return [
             ops.einsum("cntgo,cntgp,n->gop", flow, flow, weights)
             for flow in (
                 unit.rule.positions(flow)
-                for unit, _, flow in self._flows(values, x)
+                for unit, _, flow in self._flows(values, x, identity)
                 if unit.rule.is_linear
             )
         ]
 
-    def _of_weights(self, values, x):
-        """Jacobians of each unit without a rule, `(C, N, P)`."""
+    def _of_weights(self, values, x, mixed):
+        """Jacobians of each unit without a rule, `(M, N, P)`."""
         others = [unit for unit in self.units if unit.rule is None]
         weights = [weight for unit in others for weight in unit.weights]
         positions = self._positions(weights)
+
+        def mixtures(changed, rows):
+            outputs, beside = self._call_at(weights, changed, values, rows)
+            return ops.matmul(outputs, mixed), beside
+
         found = self._backend.jacobians(
-            lambda changed, rows: self._call_at(weights, changed, values, rows),
-            [values[i] for i in positions],
-            x,
+            mixtures, [values[i] for i in positions], x
         )
         count = keras.tree.flatten(x)[0].shape[0]
         rows = iter(
-            ops.reshape(one, (count, self.num_outputs, -1)) for one in found
+            ops.reshape(one, (count, mixed.shape[1], -1)) for one in found
         )
         return [
             ops.transpose(
@@ -304,19 +315,22 @@ class Network:
         """Takes the rule from layers that do not do as it says.
 
         One that overrides `call`, or whose weights the model uses in another
-        place, has other gradients: on two examples they are compared.
+        place, has other gradients: those of a sum of the outputs of two
+        examples are compared.
         """
         for unit in self.units:
             sizes = [math.prod(weight.shape) for weight in unit.weights]
-            unit.numbers = self.num_outputs * sum(sizes)
+            unit.sizes = (0, sum(sizes))
         if all(unit.rule is None for unit in self.units):
             return
         values = self.read()
-        shape = (self.batch_size, self.num_outputs)
-        direction = np.zeros(shape)
-        direction[:2] = np.random.default_rng(0).normal(size=(2, shape[1]))
-        cotangent = ops.convert_to_tensor(direction, self.dtype)
-        direction = direction[:2]
+        rng = np.random.default_rng(0)
+        mixed = rng.normal(size=(self.num_outputs, 1))
+        examples = np.zeros(self.batch_size)
+        examples[:2] = rng.normal(size=2)
+        cotangent = ops.convert_to_tensor(
+            examples[:, None] * mixed.T, self.dtype
+        )
         gradients = iter(self.pull(values, x, cotangent))
         exact = [
             sum(
@@ -326,20 +340,19 @@ class Network:
             for unit in self.units
         ]
         is_false = False
-        for unit, parts, square in zip(
-            self.units, self.parts(values, x), exact, strict=True
-        ):
+        found = self.parts(values, x, ops.convert_to_tensor(mixed, self.dtype))
+        for unit, parts, square in zip(self.units, found, exact, strict=True):
             if unit.rule is None:
                 continue
-            numbers = sum(part.numbers() for part in parts)
+            sizes = np.sum([part.sizes() for part in parts], axis=0)
             parts = [part.some(0, 2) for part in parts]
-            kernel = sum(part.times(part, "full", 2**20) for part in parts)
-            found = np.einsum("nc,nckd,kd", direction, kernel, direction)
-            if not abs(found - square) <= _TOLERANCE * max(square, found):
+            kernel = sum(part.times(part, "trace", 2**20) for part in parts)
+            of_rule = examples[:2] @ kernel @ examples[:2]
+            if not abs(of_rule - square) <= _TOLERANCE * max(square, of_rule):
                 unit.rule = None
                 is_false = True
             else:
-                unit.numbers = numbers
+                unit.sizes = tuple(map(int, sizes))
         if is_false:
             self._compile()
 

@@ -36,9 +36,9 @@ class Rows:
     rows: Any
     weights: Any = None
 
-    def numbers(self) -> int:
-        """How many numbers one example has."""
-        return self.rows.shape[0] * self.rows.shape[2]
+    def sizes(self) -> tuple[int, int]:
+        """How many numbers one example has: in all, and for each output."""
+        return 0, self.rows.shape[2]
 
     def some(self, start: int, length: int) -> Rows:
         """The part for some of its examples."""
@@ -70,16 +70,17 @@ class Outer:
     inputs: Any
     backward: Any
 
-    def numbers(self) -> int:
-        """How many numbers one example has."""
-        outputs, _, *shape = self.backward.shape
-        return math.prod(self.inputs.shape[1:]) + outputs * math.prod(shape)
+    def sizes(self) -> tuple[int, int]:
+        """How many numbers one example has: in all, and for each output."""
+        each = math.prod(self.backward.shape[2:])
+        return math.prod(self.inputs.shape[1:]), each
 
     def compact(self) -> Rows | Outer:
         """The same as `Rows`, where these are not much larger."""
         outputs, _, positions, groups, units = self.backward.shape
+        fixed, each = self.sizes()
         size = outputs * groups * self.inputs.shape[-1] * units
-        if positions == 1 or size > 2 * self.numbers():
+        if positions == 1 or size > 2 * (fixed + outputs * each):
             return self
         return Rows(_rows(self.inputs, self.backward))
 

@@ -32,16 +32,17 @@ class Unit:
         weights: Those that are trained.
         rule: What is known of the layer, or `None`.
         shape: Of what its weights make, without the axis of the examples.
-        kinds: The parts that the rule gives.
-        numbers: Of what numbers its gradient of one example is made.
+        kinds: The parts that the rule gives, by how many outputs they are of.
+        sizes: Of how many numbers the gradients of one example are made: in
+            all, and for each output.
     """
 
     layer: keras.Layer
     weights: list
     rule: Rule | None = None
     shape: tuple = ()
-    kinds: list = dataclasses.field(default_factory=list)
-    numbers: int = 0
+    kinds: dict[int, list] = dataclasses.field(default_factory=dict)
+    sizes: tuple[int, int] = (0, 0)
 
     @property
     def how(self) -> str:

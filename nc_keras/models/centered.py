@@ -34,7 +34,9 @@ def centered(model: keras.Model) -> keras.Model:
             "`model` must be a built Functional or Sequential model. Received: "
             f"{model!r} of type {type(model).__name__}."
         )
-    start = keras.models.clone_model(model)
+    start = keras.models.clone_model(
+        model, clone_function=_renamed, recursive=True
+    )
     start.set_weights(model.get_weights())
     start.name = f"{model.name}_start"
     start.trainable = False
@@ -42,3 +44,10 @@ def centered(model: keras.Model) -> keras.Model:
     given = inputs if len(inputs) > 1 else inputs[0]
     outputs = keras.layers.Subtract()([model(given), start(given)])
     return keras.Model(given, outputs)
+
+
+def _renamed(layer):
+    # On torch a gradient is forgotten by the path of its variable: of two
+    # with one path, those of the first would add up from step to step.
+    config = layer.get_config() | {"name": f"{layer.name}_start"}
+    return type(layer).from_config(config)

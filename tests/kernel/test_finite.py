@@ -76,8 +76,14 @@ def test_a_centred_model_is_what_training_changes(digits):
     before = model.predict(x, verbose=0)
     change = nc_keras.models.centered(model)
     assert not np.any(change.predict(x, verbose=0))
-    change.compile("sgd", loss="mse")
-    change.fit(x, y, epochs=2, verbose=0)
+    # One step after the other, as the network itself takes them.
+    alone = keras.models.clone_model(model)
+    alone.set_weights(model.get_weights())
+    for one, targets in ((change, y), (alone, y + before)):
+        one.compile("sgd", loss="mse")
+        one.fit(x, targets, batch_size=100, epochs=5, verbose=0)
+    for new, old in zip(model.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_allclose(new, old, rtol=0, atol=1e-5)
     after = model.predict(x, verbose=0)
     assert np.abs(after - before).max() > 1e-3
     np.testing.assert_allclose(

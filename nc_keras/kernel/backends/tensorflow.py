@@ -59,7 +59,9 @@ def pushed_forward(function: Callable, tensors: list, tangents: list) -> Any:
 
 def jacobians(function: Callable, tensors: list, x: Any) -> list:
     def of_one(example, all_at_once=True):
-        rows = tf.nest.map_structure(lambda array: array[None], example)
+        # Twice: the product of (N, 1, a, b) and (1, 1, b, c), which one would
+        # make of attention, writes past its end in TensorFlow's oneDNN.
+        rows = tf.nest.map_structure(lambda a: tf.stack([a, a]), example)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(tensors)
             outputs = function(tensors, rows)[0][0]
