@@ -193,7 +193,8 @@ RESULTS = {
         Result(
             "without_batch_norm_fashion_mnist",
             "recipes.studies.without_batch_norm --dataset fashion_mnist "
-            "--per-class 100 --test-images 2000 --learning-rate 0.03",
+            "--per-class 100 --test-images 2000 --learning-rate 0.03 "
+            "--losses ce",
             ("without_batch_norm", *_CONV_NET),
             backend="tensorflow",
         ),
