@@ -8,7 +8,8 @@ with MSE: with BatchNorm, with filter response normalisation and thresholds
 makes of an example depends on no other example of the batch.
 
 Hardware and time: two CPU cores, ten minutes.
-`--dataset fashion_mnist --per-class 100 --learning-rate 0.03` takes other images.
+`--dataset fashion_mnist --per-class 100 --learning-rate 0.03` takes other
+images.
 """
 
 from __future__ import annotations
