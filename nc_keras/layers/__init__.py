@@ -10,6 +10,7 @@ from nc_keras.layers.filter_response_normalization import (
     FilterResponseNormalization,
 )
 from nc_keras.layers.forgetting_recorder import ForgettingRecorder
+from nc_keras.layers.max_pooling import MaxPooling2D
 from nc_keras.layers.nearest_etf_classifier import NearestETFClassifier
 from nc_keras.layers.rho import Rho
 from nc_keras.layers.seen_classes import SeenClasses
@@ -30,6 +31,7 @@ __all__ = [
     "FeatureEntropy",
     "FilterResponseNormalization",
     "ForgettingRecorder",
+    "MaxPooling2D",
     "NearestETFClassifier",
     "Rho",
     "SeenClasses",

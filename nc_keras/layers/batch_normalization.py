@@ -56,8 +56,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         # The kernel takes statistics in float32 alone.
         plain = self.variable_dtype == "float32" and mask is None
         plain = plain and not self.synchronized
-        if plain and _has_kernel(inputs) and self._reduces_all_but_last:
-            return self._call_kernel(inputs)
+        if plain and self._reduces_all_but_last:
+            if _has_kernel(inputs):
+                return self._call_kernel(inputs)
+            if keras.backend.backend() == "jax":
+                return self._call_flat(inputs)
         kept = ops.multiply(self.momentum, self.moving_variance)
         outputs = super().call(inputs, training=training, mask=mask)
         # What this batch added, its variance being biased.
@@ -90,12 +93,34 @@ class BatchNormalization(keras.layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=True,
         )
+        self._move(mean, variance)
+        return ops.reshape(outputs, shape)
+
+    def _call_flat(self, inputs):
+        """The same of a matrix: XLA takes half the time on a CPU."""
+        shape = ops.shape(inputs)
+        x = ops.cast(ops.reshape(inputs, (-1, shape[-1])), "float32")
+        count = x.shape[0]
+        mean = ops.mean(x, axis=0)
+        variance = ops.mean(ops.square(x - mean), axis=0)
+        scale = ops.rsqrt(variance + self.epsilon)
+        if self.scale:
+            scale = scale * self.gamma
+        offset = -mean * scale
+        if self.center:
+            offset = offset + self.beta
+        unbiased = variance * (count / max(count - 1, 1))
+        self._move(mean, unbiased)
+        outputs = ops.reshape(x * scale + offset, shape)
+        return ops.cast(outputs, self.compute_dtype)
+
+    def _move(self, mean, variance):
+        """Moves the running statistics towards those of a batch."""
         for kept, new in (
             (self.moving_mean, mean),
             (self.moving_variance, variance),
         ):
             kept.assign(kept * self.momentum + new * (1.0 - self.momentum))
-        return ops.reshape(outputs, shape)
 
     def _values_a_channel(self, inputs, mask):
         if mask is not None:  # Keras does not share those between replicas.

@@ -3,6 +3,7 @@ from typing import Any
 
 import keras
 
+from nc_keras.layers.max_pooling import MaxPooling2D
 from nc_keras.models.blocks import batch_norm
 from nc_keras.models.heads import make_head
 from nc_keras.models.normalization import renormalized
@@ -57,7 +58,7 @@ def ConvNet(
     x = inputs
     for block, count in enumerate(filters):
         if block:
-            x = keras.layers.MaxPooling2D()(x)
+            x = MaxPooling2D()(x)
         x = keras.layers.Conv2D(
             count,
             3,

@@ -3,6 +3,7 @@ from typing import Any
 
 import keras
 
+from nc_keras.layers.max_pooling import MaxPooling2D
 from nc_keras.models.blocks import batch_norm
 from nc_keras.models.blocks import conv
 from nc_keras.models.blocks import depth_of
@@ -114,7 +115,7 @@ def _convolutions(x, blocks, width, last=None):
             x = conv(x, filters, 3, f"features_{index}", use_bias=True)
             x = relu(batch_norm(f"features_{index + 1}")(x))
             index += 3
-        x = keras.layers.MaxPooling2D(2)(x)
+        x = MaxPooling2D(2)(x)
         index += 1
     return x
 
