@@ -1,6 +1,7 @@
 import contextlib
 import json
 import pathlib
+import sys
 
 import keras
 import numpy as np
@@ -287,3 +288,24 @@ def test_probabilities_of_a_subclassed_model_are_refused():
     model(np.zeros((1, 4)))
     with pytest.raises(ValueError, match="probabilities"):
         gram(model, np.ones((2, 4)))
+
+
+@pytest.mark.parametrize("outputs", ["trace", "each", "full"])
+@pytest.mark.parametrize("name", ["conv", "weight_norm", "recurrent"])
+def test_some_outputs_at_a_time_give_the_same(name, outputs, monkeypatch):
+    model, x = drawn(name)
+    expected = gram(model, x, outputs, layers="all")
+    module = sys.modules["nc_keras.kernel.gram"]
+    monkeypatch.setattr(module, "_TILE", 8)
+    for enough in (1, 1500):
+        monkeypatch.setattr(module, "_ENOUGH", enough)
+        found = gram(model, x, outputs, layers="all")
+        close(found.values, expected.values)
+        for layer, share in expected.by_layer.items():
+            close(found.by_layer[layer], share)
+
+
+def test_batches_of_one_example():
+    model, x = drawn("attention")
+    found = gram(model, x, "full", batch_size=1).values
+    close(found, gram(model, x, "full").values)
