@@ -24,6 +24,7 @@ is needed. Bring along: this repository, `data/mnist.npz` and
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -75,6 +76,8 @@ class Options:
 
 def main(options: Options) -> None:
     """Runs the parts that are not finished."""
+    # What runs below does so in the root of the project.
+    options = dataclasses.replace(options, output=options.output.absolute())
     options.output.mkdir(parents=True, exist_ok=True)
     for part in options.parts:
         if part == "table":
@@ -249,8 +252,12 @@ def _run(options, *words, minutes=None):
         text, _ = process.communicate(timeout=60 * (minutes or options.minutes))
     except subprocess.TimeoutExpired:
         # As Ctrl-C: a recipe then writes its checkpoint and its report.
-        process.send_signal(2)
-        text, _ = process.communicate()
+        process.send_signal(signal.SIGINT)
+        try:
+            text, _ = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            text, _ = process.communicate()
     print(text[-4000:], flush=True)
     return process.returncode, text.splitlines()
 
