@@ -53,3 +53,14 @@ def test_it_is_saved(tmp_path, rng):
         loaded.predict(x, verbose=0), model.predict(x, verbose=0)
     )
     assert loaded.output_shape == (None, 2, 2, 1)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow",
+    reason="TensorFlow's own pooling passes over NaN",
+)
+def test_a_window_with_nan_is_nan():
+    x = np.zeros((4, 2, 2, 1), "float32")
+    x.reshape(4, 4)[range(4), range(4)] = np.nan
+    found = keras.ops.convert_to_numpy(MaxPooling2D()(x))
+    assert np.isnan(found).all()
