@@ -144,15 +144,7 @@ def run_protocol(options: Options) -> dict:
         codes[name], _ = _run(
             options,
             *("-m", f"recipes.{name}", "--network", "resnet18"),
-            *(
-                "--heads",
-                "linear",
-                "etf",
-                "--losses",
-                "ce",
-                "--progress",
-                "False",
-            ),
+            *"--heads linear etf --losses ce --progress False".split(),
             *("--output", options.output / name),
             *(sizes if options.tiny else []),
             minutes=left,

@@ -236,9 +236,9 @@ class _Shares:
 
     def summed(self, by_unit: bool) -> tuple[np.ndarray, dict[int, np.ndarray]]:
         """The kernel of all units, and that of each, if it is asked for."""
-        total = self._shape(self.count, self.count)
-        shares = {i: np.zeros(total) for i in self.chosen if by_unit}
-        total = np.zeros(total)
+        shape = self._shape(self.count, self.count)
+        total = np.zeros(shape)
+        shares = {i: np.zeros(shape) for i in self.chosen if by_unit}
         for outputs, mixed in self._mixtures():
             of_some = outputs if self.outputs == "each" else slice(None)
             self._add(

@@ -52,7 +52,7 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
 
     @property
     def _is_plain(self):
-        """Whether windows do not overlap, and none is cut off."""
+        """Whether windows do not overlap, and nothing is padded."""
         return (
             tuple(self.strides) == tuple(self.pool_size)
             and self.padding == "valid"
