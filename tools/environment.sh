@@ -2,7 +2,7 @@
 
 venv=.venv
 
-# Where pip is told to look, uv looks, too.
+# uv takes pip's index and links, too; of further indices pip alone knows.
 use_settings_of_pip() {
   local setting value
   for setting in index-url:UV_DEFAULT_INDEX find-links:UV_FIND_LINKS; do
