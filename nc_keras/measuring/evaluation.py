@@ -10,7 +10,7 @@ import numpy as np
 from nc_keras.blas import one_thread
 from nc_keras.measuring.class_statistics import ClassStatistics
 from nc_keras.measuring.last_layer import LastLayer
-from nc_keras.measuring.pairs import reduce_pairs
+from nc_keras.measuring.pair_means import reduce_pairs
 from nc_keras.measuring.registry import Metric
 from nc_keras.measuring.validation import present_classes
 

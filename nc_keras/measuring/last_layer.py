@@ -89,9 +89,14 @@ class LastLayer:
         return self.class_sizes[self.classes]
 
     @cached_property
+    def center(self) -> Any:
+        """`(D,)`, the mean of the class means."""
+        return self.xp.mean(self.means, axis=0)
+
+    @cached_property
     def centered_means(self) -> Any:
         """`M`: the class means minus the mean of the class means."""
-        return self.means - self.xp.mean(self.means, axis=0)
+        return self.means - self.center
 
     @cached_property
     def mean_norms(self) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.extractor import extractor_of
-from nc_keras.measuring.pairs import validate_sample
+from nc_keras.measuring.pair_means import validate_sample
 from nc_keras.measuring.passes import Measurement
 from nc_keras.measuring.passes import measured
 from nc_keras.measuring.source import MEMORY

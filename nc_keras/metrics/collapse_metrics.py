@@ -9,7 +9,7 @@ from nc_keras.measuring.class_statistics import validate_statistics
 from nc_keras.measuring.evaluation import available
 from nc_keras.measuring.evaluation import evaluate
 from nc_keras.measuring.evaluation import layer_of
-from nc_keras.measuring.pairs import validate_sample
+from nc_keras.measuring.pair_means import validate_sample
 from nc_keras.measuring.passes import mean_feature
 from nc_keras.measuring.passes import measured
 from nc_keras.measuring.registry import select

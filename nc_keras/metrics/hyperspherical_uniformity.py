@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.pair_means import reduce_pairs
 from nc_keras.measuring.pairs import Pairs
-from nc_keras.measuring.pairs import reduce_pairs
 from nc_keras.measuring.pairs import tiles
 from nc_keras.measuring.registry import METRICS
 from nc_keras.measuring.registry import metric
@@ -38,7 +38,7 @@ def gnc2_log(pairs: Pairs) -> Any:
 
     It is `-log(2 C / (C - 1)) / 2` for a simplex ETF.
     """
-    return -0.5 * pairs.xp.log(pairs.unit_squared_distances)
+    return pairs.log_energies
 
 
 @metric(
@@ -59,7 +59,7 @@ def gnc2_log_variance(pairs: Pairs) -> Any:
     The population variance over pairs, by which Wu & Papyan 2024,
     arXiv:2405.17767, measure GNC2 where classes outnumber dimensions.
     """
-    return gnc2_log(pairs)
+    return pairs.log_energies
 
 
 @metric(
@@ -106,7 +106,7 @@ def gnc2_riesz_log(layer: LastLayer) -> Any:
         return reduce_pairs(layer, [METRICS["gnc2_log"]])["gnc2_log"]
     total = -math.inf
     for pairs, times in tiles(layer):
-        exponents = order * gnc2_log(pairs)
+        exponents = order * pairs.log_energies
         exponents = xp.where(pairs.different > 0, exponents, -math.inf)
         part = _log_sum_exp(exponents, xp) + math.log(times)
         total = xp.logaddexp(total, part)

@@ -262,7 +262,7 @@ def rounding(h, y, roundings=8):
     a, b = np.triu_indices(classes, 1)
     shares = np.sum((m[a] - m[b]) ** 2, axis=1) / (sizes[a] + sizes[b])
     # Distances come of products, those of the closest means of differences.
-    lost = np.where(shares < pairs._CLOSE, shares**0.5, shares)
+    lost = np.where(shares < pairs._CLOSE["float64"], shares**0.5, shares)
     condition = max(
         np.linalg.norm(h, axis=1).max()
         / spread[spread > 0].min(initial=np.inf),

@@ -348,7 +348,7 @@ def test_what_cannot_be_negative_is_not(adversary, d):
 
 @pytest.mark.parametrize("tile", [2, 3, 1024])
 def test_infinity_is_not_lost_among_the_tiles(tile, monkeypatch, rng):
-    monkeypatch.setattr("nc_keras.measuring.pairs._TILE", tile)
+    monkeypatch.setattr("nc_keras.measuring.pairs.TILE", tile)
     h, y = rng.normal(size=(14, 3)), np.arange(14) // 2
     h[:2] = h[6:8]
     values = collapse_metrics(h, y, metrics=["nc1_cdnv", "nc1_cdnv_quartic"])

@@ -1,0 +1,76 @@
+"""How pairs of classes are computed: strips, threads, float32."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from nc_keras.measuring import pair_means
+from nc_keras.measuring import pairs
+from nc_keras.measuring.lazy import lazy
+from nc_keras.metrics import collapse_metrics
+
+TAGS = [
+    "nc1_cdnv",
+    "nc2_max_angle_means",
+    "nc2_max_angle_weights",
+    "gnc2_log",
+    "gnc2_log_variance",
+    "gnc2_riesz",
+]
+
+
+def spread(rng, classes=30, dim=8):
+    """Features of classes, and a head."""
+    y = np.arange(4 * classes) % classes
+    means = rng.normal(size=(classes, dim))
+    h = means[y] + 0.1 * rng.normal(size=(len(y), dim))
+    return h, y, means.T + 0.3 * rng.normal(size=(dim, classes))
+
+
+@pytest.mark.parametrize(("tile", "strip"), [(512, 1), (7, 64), (7, 1000)])
+def test_strips_of_tiles_change_nothing(tile, strip, rng, monkeypatch):
+    data = spread(rng)
+    whole = collapse_metrics(*data, metrics=TAGS)
+    for module in (pairs, pair_means):
+        monkeypatch.setattr(module, "TILE", tile)
+    monkeypatch.setattr(pairs, "_STRIP", strip)
+    parts = collapse_metrics(*data, metrics=TAGS)
+    for tag in TAGS:
+        np.testing.assert_allclose(parts[tag], whole[tag], 1e-12, err_msg=tag)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12, 1e20])
+def test_many_classes_are_as_good_as_exact(size, rng, monkeypatch):
+    h, y, kernel = spread(rng)
+    h[y == 0] = h[y == 1] + 1e-6  # a distance that float32 would lose
+    exact = collapse_metrics(size * h, y, kernel, metrics=TAGS)
+    monkeypatch.setattr(pair_means, "MANY", 2)
+    single = collapse_metrics(size * h, y, kernel, metrics=TAGS)
+    for tag in TAGS:
+        np.testing.assert_allclose(single[tag], exact[tag], 1e-5, err_msg=tag)
+    # 1e20 has no square in float32, and stays in float64.
+    assert (single == exact) == (size > pair_means._ORDINARY)
+
+
+def test_the_means_of_two_threads_are_computed_at_once():
+    both = threading.Barrier(2)
+
+    class Tile:
+        @lazy
+        def value(self):
+            """What takes long."""
+            return both.wait(timeout=10)
+
+    found = []
+    tiles = [Tile(), Tile()]
+    threads = [
+        threading.Thread(target=lambda tile=tile: found.append(tile.value))
+        for tile in tiles
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [0, 1]
+    assert sorted(tile.value for tile in tiles) == [0, 1]  # computed once
