@@ -13,7 +13,7 @@ from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import class_labels
 from nc_keras.measuring.examples import blocks
 
-_GEMM_CLASSES = 256  # up to here a one-hot product beats sorting
+_FEW = 64  # classes, up to which a product with one-hot labels is as fast
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -330,11 +330,13 @@ def validate_features(features: Any, labels: np.ndarray) -> np.ndarray:
 
 
 def _add_class_sums(sums, rows, labels):
-    num_classes = len(sums)
-    if num_classes <= _GEMM_CLASSES:
-        one_hot = labels == np.arange(num_classes)[:, None]
+    if len(sums) <= _FEW:
+        one_hot = labels == np.arange(len(sums))[:, None]
         sums += one_hot.astype("float64") @ rows
         return
-    order = np.argsort(labels, kind="stable")
-    classes, starts = np.unique(labels[order], return_index=True)
-    sums[classes] += np.add.reduceat(rows[order], starts, axis=0)
+    from scipy.sparse import csc_array  # Only where it is needed: it is slow.
+
+    classes, places = np.unique(labels, return_inverse=True)
+    starts = np.arange(len(rows) + 1)
+    belongs = (np.ones(len(rows)), places, starts)
+    sums[classes] += csc_array(belongs, (len(classes), len(rows))) @ rows

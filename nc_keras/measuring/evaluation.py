@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nc_keras.blas import one_thread
+from nc_keras.blas import one_thread_for
 from nc_keras.measuring.class_statistics import ClassStatistics
 from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.pair_means import reduce_pairs
@@ -46,9 +46,7 @@ def layer_of(
     )
     if statistics.scatter is None:
         return layer
-    layer = dataclasses.replace(
-        layer, scatter=statistics.scatter / counts.sum()
-    )
+    layer = layer.replaced(scatter=statistics.scatter / counts.sum())
     return with_principal_variances(layer)
 
 
@@ -56,7 +54,7 @@ def with_principal_variances(layer: LastLayer) -> LastLayer:
     """Returns the layer with what its scatter says of the directions."""
     _, directions = layer.principal_directions
     variances = layer.within_variance(directions)
-    return dataclasses.replace(layer, principal_variances=variances)
+    return layer.replaced(principal_variances=variances)
 
 
 def available(layer: LastLayer) -> list[str]:
@@ -87,9 +85,10 @@ def evaluate(
         is on the device.
     """
     values = dict(of_examples or {})
+    width = min(layer.num_classes, layer.dim)
     with (
         np.errstate(divide="ignore", invalid="ignore", over="ignore"),
-        one_thread(),
+        one_thread_for(layer.num_classes * layer.dim * width),
     ):
         for metric in metrics:
             if metric.over == "layer":

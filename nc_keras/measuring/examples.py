@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from nc_keras.measuring.largest import Largest
 from nc_keras.measuring.last_layer import LastLayer
 
-_STACKED = 1024  # rows with which one product serves all
+_FEW = 64  # rows with which one product of float64 serves all
+_TALL = 1024  # rows of a block whose products are most of the work
 
 
 class Rules:
@@ -32,6 +34,7 @@ class Rules:
         directions: np.ndarray | None = None,
     ):
         self.bias = bias
+        self.largest: dict[str, Largest] = {}
         rows = {"kernel": kernel, "directions": directions}
         if means is not None:
             count = len(means)
@@ -45,13 +48,19 @@ class Rules:
             rows["means"] = means
         self._rows = {k: v for k, v in rows.items() if v is not None}
         self._stacked, start = None, 0
-        if sum(map(len, self._rows.values())) <= _STACKED:
+        if sum(map(len, self._rows.values())) <= _FEW:
             self._parts = {}
             for name, some in self._rows.items():
                 self._parts[name] = slice(start, start + len(some))
                 start += len(some)
             if self._rows:
                 self._stacked = np.concatenate(list(self._rows.values())).T
+            return
+        if kernel is not None:
+            self.largest["kernel"] = Largest(self._rows["kernel"], bias)
+        if means is not None:
+            offsets = -self.half_squares
+            self.largest["means"] = Largest(self._rows["means"], offsets)
 
     @cached_property
     def gram(self) -> np.ndarray:
@@ -83,12 +92,20 @@ class Examples:
         features: Array of shape `(n, D)`, float64.
         labels: Array of shape `(n,)`, int64.
         rules: The `Rules`.
+        given: The features as they came, in float32 maybe.
     """
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray, rules: Rules):
+    def __init__(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        rules: Rules,
+        given: np.ndarray,
+    ):
         self.features = features
         self.labels = labels
         self._rules = rules
+        self._given = given
 
     @cached_property
     def logits(self) -> np.ndarray:
@@ -98,6 +115,8 @@ class Examples:
     @cached_property
     def decisions(self) -> np.ndarray:
         """`argmax_c w_c h + b_c` of each example, shape `(n,)`."""
+        if "kernel" in self._rules.largest and "logits" not in vars(self):
+            return self._largest("kernel")
         return np.argmax(self.logits, axis=1)
 
     @cached_property
@@ -106,6 +125,8 @@ class Examples:
 
         The means are those of the training set where that is known.
         """
+        if "means" in self._rules.largest:
+            return self._rules.present[self._largest("means")]
         products = self._product("means") - self._rules.half_squares
         return self._rules.present[np.argmax(products, axis=1)]
 
@@ -134,6 +155,15 @@ class Examples:
         """`v h` along the principal directions, shape `(n, r)`."""
         return self._product("directions")
 
+    def _largest(self, name):
+        return self._rules.largest[name](self.features, *self._in_single)
+
+    @cached_property
+    def _in_single(self):
+        """Features in float32, and their norms."""
+        single = self._given.astype("float32", copy=False)
+        return single, np.sqrt(np.einsum("nd,nd->n", *[self.features] * 2))
+
     @cached_property
     def _products(self):
         return self._rules.products(self.features)
@@ -149,8 +179,9 @@ def blocks(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields slices of rows and their features as float64.
 
-    A block is small enough for the caches of a processor, and one row a
-    class of it for the memory.
+    A block is small enough for the caches of a processor, unless products
+    with many rows take longer than all else; and what has a number for each
+    class of it is small enough for the memory.
 
     Args:
         features: Array of shape `(N, D)`.
@@ -160,8 +191,10 @@ def blocks(
     dtype = "float64"
     if not cast and features.dtype == "float32":
         dtype = "float32"
-    rows = min(4096, 2**18 // features.shape[1], 2**22 // num_classes)
-    rows = max(rows, 16)
+    rows = 2**18 // features.shape[1]
+    if num_classes > _FEW:
+        rows = max(rows, _TALL)
+    rows = max(16, min(4096, rows, 2**22 // num_classes))
     for start in range(0, len(features), rows):
         part = slice(start, start + rows)
         yield part, np.asarray(features[part], dtype)

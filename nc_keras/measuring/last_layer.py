@@ -7,8 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_keras.blas import one_thread
+from nc_keras.blas import one_thread_for
 
+# What is computed of the means, once.
+_OF_MEANS = {"center", "centered_means", "mean_norms", "principal_directions"}
 _BLOCK = 4096  # rows of a tall matrix that are factorised at a time
 
 
@@ -123,7 +125,7 @@ class LastLayer:
         value is rounding.
         """
         rows = self.centered_means
-        with one_thread():
+        with one_thread_for(rows.shape[0] * rows.shape[1] * min(rows.shape)):
             if self.xp is np and self.num_classes > 2 * self.dim:
                 rows = triangular_factor(rows)
             _, s, vt = self.xp.linalg.svd(rows, full_matrices=False)
@@ -147,6 +149,16 @@ class LastLayer:
             self.xp.matmul(directions, self.scatter),
             self.xp.transpose(directions),
         )
+
+    def replaced(self, **arrays: Any) -> LastLayer:
+        """A layer with other arrays, of the same means.
+
+        It need not compute again what was made of the means.
+        """
+        layer = dataclasses.replace(self, **arrays)
+        known = vars(self).items()
+        vars(layer).update((k, v) for k, v in known if k in _OF_MEANS)
+        return layer
 
     def within_variance(self, directions: Any) -> Any:
         """`v' Sigma_W v` for each row `v` of `directions`, `(k, D)`."""

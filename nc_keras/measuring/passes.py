@@ -132,12 +132,19 @@ class Measurement:
     def gather(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Adds a batch, in the first pass."""
         features, labels = self._valid(features, labels, self._num_classes)
-        if self._rules is None:  # Only now are the shapes known to fit.
-            self._rules = Rules(self._kernel, self._bias, self._train_means)
+        rules, width = self._rules, 1
+        if self._early:
+            width = self._most_rows()
+            if rules is None:  # Only now are the shapes known to fit.
+                rules = Rules(self._kernel, self._bias, self._train_means)
+                self._rules = rules
         with _quiet():
-            for block, part in self._blocks(features, labels, self._early):
+            for block, rows in self._blocks(features, width, bool(self._early)):
+                part = labels[rows]
                 self._gathered.update(block, part)
-                examples = Examples(block, part, self._rules)
+                if rules is None:
+                    continue
+                examples = Examples(block, part, rules, features[rows])
                 for reduction in self._early.values():
                     reduction.update(examples)
 
@@ -159,12 +166,11 @@ class Measurement:
             )
         if awaited or not self._directions or self._gathered.scatter_wanted:
             return
+        classes = self._gathered.num_classes
         self._gathered.gather_scatter(
-            block
+            (block, partial_labels(labels, classes)[rows])
             for features, labels in source.release()
-            for block in self._blocks(
-                features, partial_labels(labels, self._gathered.num_classes)
-            )
+            for block, rows in self._blocks(features)
         )
 
     def finish(self, error: ValueError | None = None) -> None:
@@ -221,8 +227,12 @@ class Measurement:
         """Adds a batch, in the second pass."""
         classes = len(self.statistics.counts)
         features, labels = self._valid(features, labels, classes)
-        for block, part in self._blocks(features, labels, classes=classes):
-            examples = Examples(block, part, self._asked)
+        width = max(self._most_rows(), classes) if self._swept else 1
+        if self._centers is not None:
+            width = max(width, self._centers.shape[1])
+        for block, rows in self._blocks(features, width):
+            part = labels[rows]
+            examples = Examples(block, part, self._asked, features[rows])
             for reduction in self._swept.values():
                 reduction.update(examples)
             if self._centers is None:
@@ -238,8 +248,7 @@ class Measurement:
         if self._centers is not None:
             within = np.sum(self._gather(self._within), axis=0)
             within = within / self.statistics.counts.sum()
-            self.layer = dataclasses.replace(
-                self.layer,
+            self.layer = self.layer.replaced(
                 principal_scatter=within if self._crossed else None,
                 principal_variances=(
                     np.diag(within) if self._crossed else within
@@ -336,16 +345,18 @@ class Measurement:
             ClassStatistics.merge, itertools.starmap(ClassStatistics, parts)
         )
 
-    def _blocks(self, features, labels, cast=True, classes=1):
+    def _blocks(self, features, width=1, cast=True):
         """Yields blocks, float64, for products in as many threads as serve."""
+        if self._scatter:
+            width = max(width, features.shape[1])
+        for rows, block in blocks(features, width, cast):
+            with one_thread_for(block.size * width):
+                yield block, rows
+
+    def _most_rows(self):
+        """With how many rows examples are multiplied, for what is asked."""
         known = (self._kernel, self._train_means)
-        classes = max(
-            [classes, *(len(one) for one in known if one is not None)]
-        )
-        size = features.shape[1] if self._scatter else classes
-        for rows, block in blocks(features, classes, bool(cast)):
-            with one_thread_for(block.size * size):
-                yield block, labels[rows]
+        return max([1, *(len(one) for one in known if one is not None)])
 
     def _valid(self, features, labels, num_classes):
         with self._named():
