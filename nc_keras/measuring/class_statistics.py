@@ -11,6 +11,7 @@ from nc_keras.errors import NonFiniteError
 from nc_keras.geometry import validate_dim
 from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import class_labels
+from nc_keras.measuring.examples import Scratch
 from nc_keras.measuring.examples import blocks
 
 _FEW = 64  # classes, up to which a product with one-hot labels is as fast
@@ -161,13 +162,16 @@ class Accumulator:
         self._counts: Any = None
         self.examples = self._invalid = 0
         self._first_invalid = None
+        self._scratch = Scratch()
 
     @np.errstate(invalid="ignore", over="ignore")
     def update(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Adds a block of features, float32 or 64, and integer labels."""
         self._make_room(labels, features.shape[1])
         self._note_references(features, labels)
-        residuals = np.take(self._references, labels, axis=0)
+        residuals = self._scratch.array(*features.shape)
+        # Labels are valid, and to check them again takes a copy.
+        np.take(self._references, labels, 0, out=residuals, mode="clip")
         np.subtract(features, residuals, out=residuals)
         squares = np.einsum("nd,nd->n", residuals, residuals)
         self._note_invalid(features, squares)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from collections.abc import Iterator
 from functools import cached_property
@@ -174,30 +175,57 @@ class Examples:
         return self._rules.product(self.features, name)
 
 
+class Scratch:
+    """Memory for arrays of which one at a time is in use.
+
+    Where each is allocated anew, the system hands out fresh pages, which
+    takes longer than what is computed in them.
+    """
+
+    def __init__(self):
+        self._buffer = np.empty(0)
+
+    def array(self, *shape: int) -> np.ndarray:
+        """Returns a float64 array of any content, in place of the last one."""
+        size = math.prod(shape)
+        if self._buffer.size < size:
+            self._buffer = np.empty(size)
+        return self._buffer[:size].reshape(shape)
+
+
 def blocks(
-    features: np.ndarray, num_classes: int = 1, cast: bool = True
+    features: np.ndarray,
+    width: int = 1,
+    cast: bool = True,
+    scratch: Scratch | None = None,
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields slices of rows and their features as float64.
 
     A block is small enough for the caches of a processor, unless products
-    with many rows take longer than all else; and what has a number for each
-    class of it is small enough for the memory.
+    with many rows take longer than all else; and what has `width` numbers for
+    each row of it is small enough for the memory.
 
     Args:
         features: Array of shape `(N, D)`.
-        num_classes: Integer.
+        width: Integer, with how many rows examples are multiplied.
         cast: Boolean, whether float32 becomes float64 too.
+        scratch: Where a block is, until the next is asked for.
     """
-    dtype = "float64"
-    if not cast and features.dtype == "float32":
-        dtype = "float32"
     rows = 2**18 // features.shape[1]
-    if num_classes > _FEW:
+    if width > _FEW:
         rows = max(rows, _TALL)
-    rows = max(16, min(4096, rows, 2**22 // num_classes))
+    rows = max(16, min(4096, rows, 2**22 // width))
+    scratch = scratch or Scratch()
+    is_ready = features.dtype == "float64"
+    is_ready |= features.dtype == "float32" and not cast
     for start in range(0, len(features), rows):
         part = slice(start, start + rows)
-        yield part, np.asarray(features[part], dtype)
+        block = features[part]
+        if not is_ready:
+            converted = scratch.array(*block.shape)
+            converted[...] = block
+            block = converted
+        yield part, block
 
 
 class Reduction:

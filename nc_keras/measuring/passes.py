@@ -25,6 +25,7 @@ from nc_keras.measuring.evaluation import layer_of
 from nc_keras.measuring.examples import Examples
 from nc_keras.measuring.examples import Reduction
 from nc_keras.measuring.examples import Rules
+from nc_keras.measuring.examples import Scratch
 from nc_keras.measuring.examples import blocks
 from nc_keras.measuring.registry import Metric
 from nc_keras.measuring.registry import select
@@ -123,6 +124,7 @@ class Measurement:
         self._dim: int | None = None
         self._rules: Rules | None = None
         self._swept: dict[Metric, Reduction] = {}
+        self._scratch = Scratch()
 
     @property
     def class_means(self) -> np.ndarray:
@@ -349,7 +351,7 @@ class Measurement:
         """Yields blocks, float64, for products in as many threads as serve."""
         if self._scatter:
             width = max(width, features.shape[1])
-        for rows, block in blocks(features, width, cast):
+        for rows, block in blocks(features, width, cast, self._scratch):
             with one_thread_for(block.size * width):
                 yield block, rows
 
