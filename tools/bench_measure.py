@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Times what measuring costs, and how it grows with the classes.
 
-    python tools/bench_measure.py                          # forward, running
+    python tools/bench_measure.py                          # forward
     python tools/bench_measure.py classes --peer ../neural-collapse
     KERAS_BACKEND=jax python tools/bench_measure.py --output jax.json
 
@@ -9,8 +9,10 @@ forward    `nc_keras.measure` over `Model.predict` of the same compiled model,
            batch size and real images: medians of interleaved passes in one
            process. Also over our own forward pass alone, and with no memory
            for features, where `nc4` takes a second forward pass.
-running    a training step with `RunningCollapse` over one without: epochs of
-           two copies of the network in turns, medians.
+features   the default metrics of features in memory, over the product of
+           features and head in float32: 50,000 of ResNet-50's width, with
+           ImageNet's classes, and of narrower layers. Simulated, with
+           head and means far from collapse.
 classes    the metrics of a last layer of 100 to 100,000 classes, D = 512,
            long-tailed counts: time and peak memory of a process of its own,
            and the exponent of growth. With `--peer`, a checkout of
@@ -22,6 +24,7 @@ where that is not prepared.
 """
 
 import dataclasses
+import functools
 import gc
 import json
 import os
@@ -30,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 from typing import Literal
@@ -43,7 +47,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from nc_keras.experiments.results.record import machine  # noqa: E402
 
-Part = Literal["forward", "running", "classes"]
+Part = Literal["forward", "features", "classes"]
 IMAGES = {"conv_net": 60_000, "mlp": 60_000, "resnet18": 1_000}
 DIM = 512
 # What both libraries measure of the statistics of a last layer.
@@ -65,8 +69,8 @@ class Options:
 
     parts: Annotated[
         tuple[Part, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PART")
-    ] = ("forward", "running")
-    """The parts of the benchmark: forward, running, classes."""
+    ] = ("forward",)
+    """The parts of the benchmark: forward, features, classes."""
 
     networks: tuple[Literal["conv_net", "mlp", "resnet18"], ...] = (
         "conv_net",
@@ -83,9 +87,6 @@ class Options:
 
     batch_size: int = 256
     """Images of a batch of the forward pass."""
-
-    epochs: int = 15
-    """Epochs of either network of `running`, of 25 steps of 128 images."""
 
     classes: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
     """Numbers of classes."""
@@ -173,8 +174,10 @@ def forward(network: str, options: Options) -> dict:
     }
 
 
-def interleaved(functions: dict, repeats: int) -> dict[str, float]:
-    """Returns the median seconds of functions called in turns."""
+def interleaved(
+    functions: dict, repeats: int, of: Callable = statistics.median
+) -> dict[str, float]:
+    """Returns the median seconds of functions called in turns, or another."""
     seconds = {name: [] for name in functions}
     for _ in range(repeats + 1):
         for name, function in functions.items():
@@ -182,51 +185,45 @@ def interleaved(functions: dict, repeats: int) -> dict[str, float]:
             begin = time.perf_counter()
             function()
             seconds[name].append(time.perf_counter() - begin)
-    return {k: statistics.median(v[1:]) for k, v in seconds.items()}
+    return {k: of(v[1:]) for k, v in seconds.items()}
 
 
-def time_running(options: Options) -> dict:
-    """Times training steps with and without running statistics."""
-    import nc_keras
-
-    class Attached(nc_keras.callbacks.RunningCollapse):
-        """Stays in the compiled step from one `fit` to the next."""
-
-        def set_model(self, model):
-            if self.model is None:
-                super().set_model(model)
-
-        def on_train_end(self, logs=None):
-            pass
-
-    fits = {}
-    for name in ("plain", "running"):
-        model, x, y = build("conv_net", 25 * 128)
-        callbacks = [Attached()] if name == "running" else []
-        fits[name] = fit(model, x, y, callbacks)
-    seconds = interleaved(fits, options.epochs)
-    result = {
-        "network": "conv_net",
-        "step_milliseconds": {k: v / 25 * 1e3 for k, v in seconds.items()},
-        "ratio": seconds["running"] / seconds["plain"],
-    }
-    plain, running = result["step_milliseconds"].values()
-    print(
-        f"A training step of ConvNet, 128 images: {plain:.2f} ms; with "
-        f"RunningCollapse: {running:.2f} ms; ratio {result['ratio']:.4f}"
-    )
-    return result
-
-
-def fit(model, x, y, callbacks):
-    """Returns a function that trains an epoch."""
-
-    def epoch():
-        model.fit(
-            x, y, batch_size=128, epochs=1, callbacks=callbacks, verbose=0
+def time_features(options: Options) -> list[dict]:
+    """Times the metrics of features beside one product with the head."""
+    rows = []
+    for dim, classes in ((512, 10), (512, 100), (2048, 1000)):
+        x, y, kernel = drawn(50_000, dim, classes)
+        seconds = interleaved(
+            {
+                "product": functools.partial(np.matmul, x, kernel),
+                "metrics": functools.partial(collapse, x, y, kernel),
+            },
+            options.repeats,
         )
+        rows.append(
+            {"dim": dim, "classes": classes, "examples": len(y)}
+            | seconds
+            | {"ratio": seconds["metrics"] / seconds["product"]}
+        )
+        print(rows[-1], flush=True)
+    return rows
 
-    return epoch
+
+def collapse(x, y, kernel) -> dict:
+    """The default metrics."""
+    from nc_keras.metrics import collapse_metrics
+
+    return collapse_metrics(x, y, kernel)
+
+
+def drawn(examples: int, dim: int, classes: int) -> tuple:
+    """Features as after a ReLU, labels and a head."""
+    rng = np.random.default_rng(0)
+    means = rng.standard_normal((classes, dim), "float32")
+    y = np.arange(examples) % classes
+    x = means[y] + rng.standard_normal((examples, dim), "float32")
+    kernel = means + 0.1 * rng.standard_normal((classes, dim), "float32")
+    return np.maximum(x, 0), y, kernel.T.copy()
 
 
 def build(network: str, count: int):

@@ -350,6 +350,36 @@ def classes(kept: Kept) -> str:
     return table(list(rows.values()))
 
 
+def features(kept: Kept) -> str:
+    """The metrics of features beside one product with the head."""
+    return table(
+        [
+            {
+                "D": row["dim"],
+                "C": f"{row['classes']:,}",
+                "examples": f"{row['examples']:,}",
+                "product, s": f"{row['product']:.3f}",
+                "metrics / product": f"{row['ratio']:.1f}",
+            }
+            for row in _of(kept, "features")
+        ]
+    )
+
+
+def callbacks(kept: Kept) -> str:
+    """What each callback costs."""
+    return table(
+        [
+            {
+                "callback": f"`{row['callback']}`",
+                "a measured epoch, %": f"{100 * row['share']:.1f}",
+                "50 of 350 epochs, %": f"{100 * row['scheduled']:.1f}",
+            }
+            for row in _of(kept, "callbacks")
+        ]
+    )
+
+
 def growth(kept: Kept) -> str:
     """How the time grows with the classes."""
     return f"C^{_of(kept, 'classes')['growth']['nc_keras']:.2f}"
@@ -383,7 +413,7 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
         *(digits_sentence, turned_sentence),
         *(parity, verdict, moments, cases, arms, runs, grid, claims, bounds),
         *(observations, measurements, kernels, rare, rare_findings, ridges),
-        *(forward, classes, growth, speed),
+        *(forward, features, callbacks, classes, growth, speed),
     )
 }
 

@@ -270,11 +270,19 @@ RESULTS = {
         ),
         Result(
             "bench_classes",
-            "tools.bench_measure classes --classes 100 1000 10000 "
+            "tools.bench_measure classes --classes 100 1000 10000 100000 "
             "--peer-classes 1000 "
             "--peer runs/neural-collapse",
             (),
         ),
+        Result("bench_features", "tools.bench_measure features", ()),
+        Result(
+            "bench_callbacks",
+            "tools.bench_callbacks",
+            (),
+            backend="tensorflow",
+        ),
+        Result("bench_callbacks_jax", "tools.bench_callbacks", ()),
         Result("bench_train", "tools.bench_train --networks mlp conv_net", ()),
     )
 }
