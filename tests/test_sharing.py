@@ -53,13 +53,16 @@ def assert_same(values, expected, rtol=1e-6):
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras has no replicas there")
-def test_two_replicas_are_one_device():
-    # 1,797 examples: neither batches of 100 nor the last one are even.
+@pytest.mark.parametrize("size", [99, 128])
+def test_two_replicas_are_one_device(size):
+    # 1,797 examples: batches of 99 are not even, nor is the last one.
     (values,) = results(
-        start("replicas.py", 99, KERAS_BACKEND=BACKEND, **TWO_DEVICES)
+        start("replicas.py", size, KERAS_BACKEND=BACKEND, **TWO_DEVICES)
     )
     x, y = data()
     model = network()
+    if BACKEND == "jax" and size == 128:
+        assert values["shares"] == [64, 64]
     assert_same(values["measure"], nc_keras.measure(model, x, y))
     expected = nc_keras.measure(model, x[:1792], y[:1792])
     assert len(values["running"]) == 2 * len(values["metric"]) == 14

@@ -282,7 +282,6 @@ RESULTS = {
             (),
             backend="tensorflow",
         ),
-        Result("bench_callbacks_jax", "tools.bench_callbacks", ()),
         Result("bench_train", "tools.bench_train --networks mlp conv_net", ()),
     )
 }

@@ -2,9 +2,13 @@
 
 import contextlib
 import dataclasses
+import importlib
 from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from nc_keras.graph import all_layers
@@ -66,6 +70,7 @@ class Forward:
         if keras.backend.backend() == "jax":
             self._variables = _variables(self.model, self.sources)
         values = [variable.value for variable in self._variables]
+        inputs = shared(inputs, values)
         # Unlike `predict`, this leaves the random state of torch alone.
         return self._compiled.predict_on_batch((inputs, values))
 
@@ -121,6 +126,43 @@ class _Compiled(keras.Model):
 
     def call(self, inputs, training=False):
         return self._function(*inputs)
+
+
+def shared(inputs: Any, values: Sequence[Any]) -> Any:
+    """Gives each device of this process its share of a batch, on JAX.
+
+    Each would compute all of it otherwise. A batch that the devices cannot
+    share evenly is left as it is.
+
+    Args:
+        inputs: The inputs of a model, with a first axis for the examples.
+        values: The values of its variables.
+    """
+    copies: list[Any] = [getattr(value, "sharding", None) for value in values]
+    # Weights that are shared out themselves are a matter of their own.
+    if not copies or not all(_is_copied(one) for one in copies):
+        return inputs
+    jax = importlib.import_module("jax")
+    mesh, count = copies[0].mesh, copies[0].num_devices
+    spec = jax.sharding.PartitionSpec(mesh.axis_names)
+    split = jax.sharding.NamedSharding(mesh, spec)
+
+    def place(array):
+        if np.ndim(array) and not len(array) % count:
+            return jax.device_put(array, split)
+        return array
+
+    return keras.tree.map_structure(place, inputs)
+
+
+def _is_copied(sharding):
+    """Whether each of several devices of this process has a copy."""
+    return (
+        hasattr(sharding, "mesh")
+        and sharding.num_devices > 1
+        and sharding.is_fully_addressable
+        and sharding.is_fully_replicated
+    )
 
 
 def _variables(model, sources):

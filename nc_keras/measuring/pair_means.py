@@ -20,7 +20,9 @@ from nc_keras.measuring.pairs import tiles
 
 _THREADS = min(os.cpu_count() or 1, 16)
 MANY = 2**15  # classes, from which on pairs are computed in float32
-_ORDINARY = 1e15  # float32 holds squares of norms up to here
+# Between these float32 holds the squares of norms, and variances that are
+# 1e-20 of them.
+_SMALL, _LARGE = 1e-8, 1e15
 _ROWS = {"mean_norms": "centered_means", "weight_norms": "kernel_of_means"}
 _LONG = 800  # tiles, from which on a progress bar is worth its lines
 
@@ -139,8 +141,9 @@ def _in_single_precision(layer):
     norms = ["mean_norms"] + ["weight_norms"] * (layer.kernel is not None)
     if layer.xp is not np or layer.num_classes < MANY:
         return layer
-    largest = [getattr(layer, name).max() for name in norms]
-    if not all(1 / _ORDINARY < one < _ORDINARY for one in largest):
+    sizes = [getattr(layer, name).max() for name in norms]
+    spread = np.sqrt(layer.variances.max())
+    if min(sizes) < _SMALL or max(spread, *sizes) > _LARGE:
         return layer
     names = norms + [_ROWS[name] for name in norms]
     arrays = {name: getattr(layer, name).astype("float32") for name in names}

@@ -7,7 +7,9 @@ import pytest
 
 from nc_keras.measuring import pair_means
 from nc_keras.measuring import pairs
+from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.lazy import lazy
+from nc_keras.metrics import METRICS
 from nc_keras.metrics import collapse_metrics
 
 TAGS = [
@@ -40,7 +42,7 @@ def test_strips_of_tiles_change_nothing(tile, strip, rng, monkeypatch):
         np.testing.assert_allclose(parts[tag], whole[tag], 1e-12, err_msg=tag)
 
 
-@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12, 1e20])
+@pytest.mark.parametrize("size", [1e-20, 1e-6, 1.0, 1e12, 1e20])
 def test_many_classes_are_as_good_as_exact(size, rng, monkeypatch):
     h, y, kernel = spread(rng)
     h[y == 0] = h[y == 1] + 1e-6  # a distance that float32 would lose
@@ -49,8 +51,15 @@ def test_many_classes_are_as_good_as_exact(size, rng, monkeypatch):
     single = collapse_metrics(size * h, y, kernel, metrics=TAGS)
     for tag in TAGS:
         np.testing.assert_allclose(single[tag], exact[tag], 1e-5, err_msg=tag)
-    # 1e20 has no square in float32, and stays in float64.
-    assert (single == exact) == (size > pair_means._ORDINARY)
+    # Of these float32 has no squares: they stay in float64.
+    assert (single == exact) == (size in (1e-20, 1e20))
+
+
+def test_spread_that_float32_cannot_hold(rng, monkeypatch):
+    monkeypatch.setattr(pair_means, "MANY", 2)
+    layer = LastLayer(rng.normal(size=(5, 3)), np.full(5, 1e60), np.ones(5))
+    found = pair_means.reduce_pairs(layer, [METRICS["nc1_cdnv"]])
+    assert np.isfinite(found["nc1_cdnv"])
 
 
 def test_the_means_of_two_threads_are_computed_at_once():

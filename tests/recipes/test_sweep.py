@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -303,10 +304,24 @@ input()
 """
 
 
-@pytest.fixture
-def cluster():
+# One of two machines, of which a line of input takes the second away.
+MACHINES = """
+from ray.cluster_utils import Cluster
+args = {"num_cpus": 1, "object_store_memory": 100_000_000}
+cluster = Cluster(initialize_head=True, head_node_args=args)
+second = cluster.add_node(**args)
+print(cluster.address, flush=True)
+input()
+cluster.remove_node(second, allow_graceful=False)
+input()
+"""
+
+
+@contextlib.contextmanager
+def ray_cluster(script):
+    """The process of a cluster, and its address."""
     with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER],
+        [sys.executable, "-c", script],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -314,7 +329,39 @@ def cluster():
         env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"},
     ) as process:
         lines = iter(process.stdout.readline, "")
-        yield next(line.strip() for line in lines if ":" in line)
+        yield process, next(line.strip() for line in lines if ":" in line)
+
+
+@pytest.fixture
+def cluster():
+    with ray_cluster(CLUSTER) as (_, address):
+        yield address
+
+
+@needs_ray
+def test_a_machine_is_lost_and_its_trial_goes_on_elsewhere(tmp_path):
+    rates = (0.02, 0.05)
+    logs = [
+        tmp_path / f"rate-{rate}" / "ce-linear-0" / "metrics.jsonl"
+        for rate in rates
+    ]
+    with ray_cluster(MACHINES) as (machines, address):
+        sweep = start(
+            *("recipes.sweep", "digits", *QUICK, "--output", tmp_path),
+            *("--rates", *rates, "--epochs", 300, "--address", address),
+        )
+        deadline = time.monotonic() + 240
+        while not all(_text(log).count("\n") > 5 for log in logs):
+            assert time.monotonic() < deadline and sweep.poll() is None
+            time.sleep(0.05)
+        machines.stdin.write("\n")
+        machines.stdin.flush()
+        output, errors = sweep.communicate(timeout=300)
+    assert sweep.returncode == 0, errors
+    assert output.count("lost, its process died") == 1
+    for log in logs:
+        epochs = [json.loads(line)["epoch"] for line in _text(log).splitlines()]
+        assert epochs == list(range(1, 301))
 
 
 @needs_ray

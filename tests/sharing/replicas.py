@@ -8,6 +8,7 @@ from shared import data
 from shared import network
 
 import nc_keras
+from nc_keras.measuring.forward import shared
 from nc_keras.metrics import CollapseMetric
 
 
@@ -44,6 +45,16 @@ def main(size):
         features = keras.Model(model.inputs, model.layers[-1].input)
         features.compile(loss=no_loss, metrics=[CollapseMetric(10)])
     values = {"measure": nc_keras.measure(model, x, y, batch_size=size)}
+    if keras.backend.backend() == "jax":
+        weights = [weight.value for weight in model.weights]
+        values["shares"] = (
+            [
+                len(part.data)
+                for part in shared(x[:size], weights).addressable_shards
+            ]
+            if size % 2 == 0
+            else []
+        )
     # The shares of the training must be even on JAX.
     x, y = x[:1792], y[:1792]
     running = nc_keras.callbacks.RunningCollapse(without_drift=False)

@@ -37,6 +37,8 @@ from nc_keras.experiments.trials.trial import Trial
 _OBJECT_STORE = 100_000_000
 # After a driver was killed, its trials may take a moment to end.
 _PATIENCE = 30
+# How often a trial whose process died, as of a machine that was lost, goes on.
+_DEATHS = 3
 # Seconds for a cluster to be reached, and for it to answer.
 _CONNECT, _ANSWER = 5, 15
 
@@ -137,6 +139,7 @@ def tune_trials(
             name="trials",
             storage_path=str(storage),
             verbose=0,
+            failure_config=tune.FailureConfig(max_failures=_DEATHS),
             callbacks=[monitor := Monitor(trials, errors)],
         ),
     )
@@ -183,23 +186,38 @@ class Monitor(tune.Callback):
         self._running[trial.config["trial"]] |= result
 
     def on_trial_complete(self, iteration, trials, trial, **info):
-        which = self._trials[trial.config["trial"]]
-        run = read_run(which.folder)
+        number = trial.config["trial"]
+        reason = self._running.get(number, {}).get("failed")
+        if reason is not None:
+            self._fail(trial, reason)
+            return
+        run = read_run(self._trials[number].folder)
         self._end(trial, "was not measured" if run is None else _words(run))
 
     def on_trial_error(self, iteration, trials, trial, **info):
-        which = self._trials[trial.config["trial"]]
-        self._errors[which.folder] = _reason(trial)
-        self._end(trial, f"failed, {self._errors[which.folder]}")
+        self._fail(trial, _reason(trial))
+
+    def on_trial_recover(self, iteration, trials, trial, **info):
+        number = trial.config["trial"]
+        self._running.pop(number, None)
+        self._say(
+            f"{self._trials[number].name}: lost, {_reason(trial)} It "
+            "goes on from its last checkpoint"
+        )
+
+    def _fail(self, trial, reason):
+        self._errors[self._trials[trial.config["trial"]].folder] = reason
+        self._end(trial, f"failed, {reason}")
 
     def _end(self, trial, words):
         number = trial.config["trial"]
         self._running.pop(number, None)
         self._ended += 1
         count = f"{self._ended}/{len(self._trials)}"
-        name = self._trials[number].name
-        line = Text(f"{count}  {name}: {words}")
-        self._console.print(line, soft_wrap=True)
+        self._say(f"{count}  {self._trials[number].name}: {words}")
+
+    def _say(self, words):
+        self._console.print(Text(words), soft_wrap=True)
 
     def _table(self):
         table = Table(
@@ -234,8 +252,19 @@ class Reporter(keras.callbacks.Callback):
 
 
 def _train(config, trials):
-    """Trains one trial; Ray calls it in a process of its own."""
-    trial = trials[config["trial"]]
+    """Trains one trial; Ray calls it in a process of its own.
+
+    Ray repeats what breaks off, so that only the death of a process may.
+    """
+    try:
+        _train_one(trials[config["trial"]])
+        # Of a trial that reports nothing, Ray prints a line of its own.
+        tune.report({"ended": True})
+    except Exception as error:
+        tune.report({"failed": _last_line(error)})
+
+
+def _train_one(trial: Trial) -> None:
     # Processes go on to other trials: nothing of this one is left to them.
     keras.backend.clear_session()
     deadline = time.monotonic() + _PATIENCE
@@ -248,8 +277,6 @@ def _train(config, trials):
             prepare(trial.settings),
             callbacks=[Reporter()],
         )
-    # Of a trial that reports nothing, Ray prints a line of its own.
-    tune.report({"ended": True})
 
 
 def _elsewhere(trial: Trial) -> Trial:
@@ -342,6 +369,9 @@ def _reason(trial):
     error = pickle.loads(path.read_bytes())
     if isinstance(error, ray.exceptions.RayActorError):
         return "its process died; was there too little memory?"
-    cause = getattr(error, "cause", None) or error
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    return _last_line(getattr(error, "cause", None) or error)
+
+
+def _last_line(error):
+    lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1]
