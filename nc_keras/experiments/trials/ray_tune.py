@@ -200,10 +200,8 @@ class Monitor(tune.Callback):
     def on_trial_recover(self, iteration, trials, trial, **info):
         number = trial.config["trial"]
         self._running.pop(number, None)
-        self._say(
-            f"{self._trials[number].name}: lost, {_reason(trial)} It "
-            "goes on from its last checkpoint"
-        )
+        name = self._trials[number].name
+        self._say(f"{name}: {_reason(trial)}; goes on from its checkpoint")
 
     def _fail(self, trial, reason):
         self._errors[self._trials[trial.config["trial"]].folder] = reason
@@ -306,7 +304,9 @@ def _check_address(address):
         reason = getattr(error, "strerror", None) or "it does not answer"
         raise OSError(
             f"There is no Ray cluster there: {reason}. Start one with `ray "
-            f"start --head`, or leave --address out. Received: {address=}."
+            "start --head`, or leave --address out; if it wants a token, as "
+            "Ray does by default on several machines, set RAY_AUTH_MODE=token "
+            f"and have ~/.ray/auth_token here too. Received: {address=}."
         ) from error
 
 
@@ -368,7 +368,7 @@ def _reason(trial):
         return "Ray does not say why"
     error = pickle.loads(path.read_bytes())
     if isinstance(error, ray.exceptions.RayActorError):
-        return "its process died; was there too little memory?"
+        return "its process died, for lack of memory or with its machine"
     return _last_line(getattr(error, "cause", None) or error)
 
 
