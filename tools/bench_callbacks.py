@@ -57,9 +57,18 @@ def main() -> None:
     from tools.bench_measure import build
 
     data = build("conv_net", options.images)
-    rows = [
-        scheduled(name, make, *data, options)
+    ends = {
+        name: scheduled(make, *data, options)
         for name, make in at_the_end(*data[1:]).items()
+    }
+    epoch = min(epoch for epoch, _ in ends.values())
+    rows = [
+        {
+            "callback": name,
+            "share": end / epoch,
+            "scheduled": end / epoch * LOG,
+        }
+        for name, (_, end) in ends.items()
     ]
     rows += [
         at_each_step(name, make, options) for name, make in always().items()
@@ -150,8 +159,8 @@ def attached(callback: Any) -> Any:
     return callback
 
 
-def scheduled(name: str, make: Callable, model, x, y, options) -> dict:
-    """Times the ends of epochs beside their steps."""
+def scheduled(make: Callable, model, x, y, options) -> tuple[float, float]:
+    """The seconds of an epoch's steps, and of the end of an epoch."""
     import keras
 
     steps, ends = [], []
@@ -182,11 +191,7 @@ def scheduled(name: str, make: Callable, model, x, y, options) -> dict:
             callbacks=[before, make(folder), After()],
             verbose=0,
         )
-    epoch = min(steps[1:]) * options.images / few
-    share = min(ends[1:]) / epoch
-    row = {"callback": name, "share": share, "scheduled": share * LOG}
-    print(row, flush=True)
-    return row
+    return min(steps[1:]) * options.images / few, min(ends[1:])
 
 
 def show(rows: list[dict]) -> None:

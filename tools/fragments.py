@@ -366,20 +366,6 @@ def features(kept: Kept) -> str:
     )
 
 
-def callbacks(kept: Kept) -> str:
-    """What each callback costs."""
-    return table(
-        [
-            {
-                "callback": f"`{row['callback']}`",
-                "a measured epoch, %": f"{100 * row['share']:.1f}",
-                "50 of 350 epochs, %": f"{100 * row['scheduled']:.1f}",
-            }
-            for row in _of(kept, "callbacks")
-        ]
-    )
-
-
 def growth(kept: Kept) -> str:
     """How the time grows with the classes."""
     return f"C^{_of(kept, 'classes')['growth']['nc_keras']:.2f}"
@@ -413,7 +399,7 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
         *(digits_sentence, turned_sentence),
         *(parity, verdict, moments, cases, arms, runs, grid, claims, bounds),
         *(observations, measurements, kernels, rare, rare_findings, ridges),
-        *(forward, features, callbacks, classes, growth, speed),
+        *(forward, features, classes, growth, speed),
     )
 }
 

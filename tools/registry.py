@@ -276,12 +276,6 @@ RESULTS = {
             (),
         ),
         Result("bench_features", "tools.bench_measure features", ()),
-        Result(
-            "bench_callbacks",
-            "tools.bench_callbacks",
-            (),
-            backend="tensorflow",
-        ),
         Result("bench_train", "tools.bench_train --networks mlp conv_net", ()),
     )
 }
