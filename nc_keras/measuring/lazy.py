@@ -20,7 +20,9 @@ class lazy(Generic[Value]):  # noqa: N801, a decorator
         self._name = function.__name__
         self.__doc__ = function.__doc__
 
-    def __get__(self, instance: Any, owner: Any = None) -> Value:
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
         value = self._function(instance)
         instance.__dict__[self._name] = value
         return value

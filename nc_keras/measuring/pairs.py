@@ -138,7 +138,7 @@ class Pairs:
         if len(self.diagonal[0]):
             values = values * self.different
         if self.xp is np:
-            return float(np.sum(values, dtype="float64"))
+            return np.sum(values, dtype="float64")
         return self.xp.sum(values)
 
     @lazy

@@ -7,6 +7,7 @@ import pytest
 
 from nc_keras.measuring import pair_means
 from nc_keras.measuring import pairs
+from nc_keras.measuring.evaluation import evaluate
 from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.lazy import lazy
 from nc_keras.metrics import METRICS
@@ -60,6 +61,14 @@ def test_spread_that_float32_cannot_hold(rng, monkeypatch):
     layer = LastLayer(rng.normal(size=(5, 3)), np.full(5, 1e60), np.ones(5))
     found = pair_means.reduce_pairs(layer, [METRICS["nc1_cdnv"]])
     assert np.isfinite(found["nc1_cdnv"])
+
+
+def test_a_mean_whose_square_is_no_float(monkeypatch):
+    monkeypatch.setattr(pairs, "_STRIP", 1)  # so that means are merged
+    means = np.array([[1.0], [0.0], [1e-110], [-1.0]])
+    layer = LastLayer(means, np.ones(4), np.ones(4))
+    found = evaluate(layer, [METRICS["nc1_cdnv"]])
+    assert found["nc1_cdnv"] == pytest.approx(1e220 / 6)
 
 
 def test_the_means_of_two_threads_are_computed_at_once():
