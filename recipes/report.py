@@ -17,10 +17,6 @@ from nc_keras.experiments.console.frame import run_command
 from nc_keras.experiments.console.plain import plain
 from nc_keras.experiments.console.program import program
 from nc_keras.experiments.console.quiet import import_keras
-from nc_keras.experiments.results import plots
-from nc_keras.experiments.results import tables
-from nc_keras.experiments.results.comparison import export
-from nc_keras.experiments.results.page import write_report
 from nc_keras.experiments.results.reading import read_record
 
 
@@ -64,6 +60,12 @@ def report(options: Options) -> None:
     if options.spread is not None:
         record["spread"] = options.spread
     import_keras()
+    # Matplotlib, which they import, takes a second.
+    from nc_keras.experiments.results import plots
+    from nc_keras.experiments.results import tables
+    from nc_keras.experiments.results.comparison import export
+    from nc_keras.experiments.results.page import write_report
+
     write_report(options.folder / "report.html", record)
     plots.plot_comparison(options.folder / "curves.png", record)
     print(tables.markdown_summary(record))

@@ -59,7 +59,9 @@ _SHOWN = (*variants.SHOWN, ("NC0", "nc0", 1))
 class Optimizers(Study):
     """A network, and its optimizers."""
 
-    optimizers: tuple[str, ...] = tuple(OPTIMIZERS)
+    optimizers: tuple[str, ...] = (
+        *("sgd", "sgdw", "adam", "adamw", "signum", "signumw"),
+    )
     """Optimizers: sgd, adam and signum, with coupled decay; sgdw, adamw and
     signumw, with decoupled decay."""
 

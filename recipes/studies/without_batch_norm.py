@@ -31,7 +31,7 @@ from nc_keras.models.normalization import NORMS
 class WithoutBatchNorm(Study):
     """A network, its losses and normalisations, and the protocol."""
 
-    norms: tuple[str, ...] = NORMS
+    norms: tuple[str, ...] = ("batch", "frn", "none")
     """Normalisations: batch, frn, none."""
 
     losses: tuple[str, ...] = ("ce", "mse")

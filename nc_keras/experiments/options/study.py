@@ -79,6 +79,7 @@ def parse(
     default: Study,
     description: str = "",
     arguments: Sequence[str] | None = None,
+    prog: str | None = None,
 ) -> Any:
     """Returns the study of a command line.
 
@@ -86,10 +87,11 @@ def parse(
         default: The settings of the study; each is an option of the command.
         description: String, the text of `--help`.
         arguments: The options; by default those of the command line.
+        prog: What `--help` calls the command.
     """
     return tyro.cli(
         type(default),
-        prog=" ".join(program()),
+        prog=prog or " ".join(program()),
         default=default,
         description=description,
         args=arguments,
