@@ -1,6 +1,7 @@
 """Frames and angles, as plain NumPy in float64."""
 
 import operator
+from typing import Any
 
 import numpy as np
 
@@ -177,6 +178,18 @@ def group_cosines(
     pairs[own] -= members
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(pairs > 0, found / pairs, np.nan)
+
+
+def squared_norms(rows: Any, xp: Any = np) -> Any:
+    """`||a_c||^2` of each row of `(C, D)`, with no second array of that size.
+
+    Args:
+        rows: The rows.
+        xp: `numpy` or `keras.ops`.
+    """
+    if xp is np:
+        return np.einsum("cd,cd->c", rows, rows)
+    return xp.sum(rows**2, axis=1)
 
 
 def validate_num_classes(num_classes: int) -> int:

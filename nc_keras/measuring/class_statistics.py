@@ -211,9 +211,11 @@ class Accumulator:
         scatter = None
         if self.scatter is not None:
             scatter = self.scatter - self._sums.T @ shifts
+        means = shifts  # In place: fresh memory takes longer than the sum.
+        means += self._references
         return ClassStatistics(
             counts=self._counts.copy(),
-            means=self._references + shifts,
+            means=means,
             squares=np.maximum(self._squares - lost, 0.0),
             scatter=scatter,
         )

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from nc_keras.blas import one_thread_for
+from nc_keras.geometry import squared_norms
 
 # What is computed of the means, once.
 _OF_MEANS = {"center", "centered_means", "mean_norms", "principal_directions"}
@@ -103,12 +104,12 @@ class LastLayer:
     @cached_property
     def mean_norms(self) -> Any:
         """`(C,)`, the norms of the rows of `M`."""
-        return self.xp.sqrt(self.xp.sum(self.centered_means**2, axis=1))
+        return self.xp.sqrt(squared_norms(self.centered_means, self.xp))
 
     @cached_property
     def weight_norms(self) -> Any:
         """`(C,)`, the norms of the rows of `kernel_of_means`."""
-        return self.xp.sqrt(self.xp.sum(self.kernel_of_means**2, axis=1))
+        return self.xp.sqrt(squared_norms(self.kernel_of_means, self.xp))
 
     @cached_property
     def kernel_of_means(self) -> Any:
@@ -135,7 +136,7 @@ class LastLayer:
     @property
     def rounding(self) -> Any:
         """The singular value that rounding of the means alone can make."""
-        size = self.xp.sqrt(self.xp.sum(self.means**2))
+        size = self.xp.sqrt(self.xp.sum(squared_norms(self.means, self.xp)))
         epsilon = np.finfo(keras.backend.standardize_dtype(size.dtype)).eps
         return size * float(epsilon) * max(self.means.shape)
 

@@ -53,7 +53,11 @@ class Moments:
         mean = pairs.sum(values) / count
         if not squares:
             return cls(count * times, mean)
-        return cls(count * times, mean, pairs.sum((values - mean) ** 2) * times)
+        # The mean of float32's is rounded; what that leaves is put right.
+        deviations = values - (mean if pairs.xp is not np else float(mean))
+        rest = pairs.sum(deviations)
+        squares = pairs.sum(deviations**2) - rest**2 / count
+        return cls(count * times, mean, squares * times)
 
     def merge(self, other: Moments) -> Moments:
         """Those of the pairs of both."""
@@ -182,8 +186,19 @@ def _each(function, parts, layer):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return function(part)
 
+    _keep_freed_memory()
     with one_thread(), ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(quiet, parts)
+
+
+def _keep_freed_memory():
+    """Has glibc keep what is freed, up to 32 MB, for the next arrays.
+
+    It goes by the largest block that was freed so far. Memory that went back
+    to the system returns as fresh pages, which take as long as what is
+    computed in them.
+    """
+    np.empty(2**21)
 
 
 def _with_progress(parts, layer, progress):

@@ -11,8 +11,8 @@ import numpy as np
 from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.lazy import lazy
 
-TILE = 512  # classes on a side of a tile on the host
-_STRIP = 2**18  # bytes of an array that is computed at a time
+TILE = 1024  # classes on a side of a tile on the host
+_STRIP = 2**20  # bytes of an array that is computed at a time
 _NUMBERS = 2**22  # in a block of differences on the device
 # Of |a|^2 + |b|^2: below, their product has lost the distance.
 _CLOSE = {"float64": 1e-6, "float32": 1e-2}
@@ -54,35 +54,35 @@ class Pairs:
     @lazy
     def cosines_means(self) -> Any:
         """`cos(mu_c - mu_G, mu_c' - mu_G)`."""
-        norms = self.layer.mean_norms
-        return self._products / self._outer(norms, lambda a, b: a * b)
+        return self._cosines(self._products, self.layer.mean_norms)
 
     @lazy
     def cosines_weights(self) -> Any:
         """`cos(w_c, w_c')`."""
-        norms = self.layer.weight_norms
-        products = self._weight_products
-        return products / self._outer(norms, lambda a, b: a * b)
+        return self._cosines(self._weight_products, self.layer.weight_norms)
 
     @lazy
     def squared_distances(self) -> Any:
         """`||mu_c - mu_c'||^2`, 1 on the diagonal."""
         if self.xp is not np:
             return self._differences()
-        sizes = self._outer(self.layer.mean_norms, lambda a, b: a**2 + b**2)
-        values = sizes - 2 * self._products
-        return self._with_close(values, sizes, self._between)
+        a, b = self._both(self.layer.mean_norms**2)
+        # In place: a pass over memory takes longer than its arithmetic.
+        values = -2 * self._products
+        values += a
+        values += b
+        return self._with_close(values, (a, b), self._between)
 
     @lazy
     def unit_squared_distances(self) -> Any:
         """`||theta_c - theta_c'||^2` of the normalised centred means."""
-        norms = self.layer.mean_norms
-        square = self._outer(norms, lambda a, b: (a - b) ** 2)
-        size = self._outer(norms, lambda a, b: a * b)
-        values = self.xp.maximum(self.squared_distances - square, 0.0) / size
         if self.xp is not np:
-            return values
-        return self._with_close(values, np.ones(1), self._between_units)
+            a, b = self._both(self.layer.mean_norms)
+            apart = self.squared_distances - (a - b) ** 2
+            return self.xp.maximum(apart, 0.0) / (a * b)
+        values = -2 * self.cosines_means
+        values += 2
+        return self._with_close(values, (1.0, 1.0), self._between_units)
 
     @lazy
     def log_energies(self) -> Any:
@@ -92,7 +92,8 @@ class Pairs:
     @lazy
     def variances(self) -> Any:
         """`v_c + v_c'`."""
-        return self._outer(self.layer.variances, lambda a, b: a + b)
+        a, b = self._both(self.layer.variances)
+        return a + b
 
     @lazy
     def diagonal(self) -> Any:
@@ -137,9 +138,11 @@ class Pairs:
         """The sum over pairs of different classes."""
         if len(self.diagonal[0]):
             values = values * self.different
-        if self.xp is np:
-            return np.sum(values, dtype="float64")
-        return self.xp.sum(values)
+        if self.xp is not np:
+            return self.xp.sum(values)
+        if values.ndim == 2:
+            values = values @ np.ones(values.shape[1], values.dtype)
+        return np.sum(values, dtype="float64")
 
     @lazy
     def _products(self):
@@ -164,9 +167,18 @@ class Pairs:
             return np.einsum("nd,nd->n", a, b)
         return self.xp.matmul(a, self.xp.transpose(b))
 
-    def _outer(self, values, combine):
+    def _both(self, values):
+        """The values of both classes of each pair, to be combined."""
         a, b = values[self._rows], values[self._columns]
-        return combine(a if self._one_by_one else a[:, None], b)
+        return a if self._one_by_one else a[:, None], b
+
+    def _cosines(self, products, norms):
+        a, b = self._both(norms)
+        if self.xp is not np:
+            return products / (a * b)
+        values = products * (1 / a)
+        values *= 1 / b
+        return values
 
     def _differences(self):
         means = self.layer.means
@@ -175,15 +187,16 @@ class Pairs:
         # On the diagonal the distance is zero: 1 stands in, to be left out.
         return distances + (1.0 - self.different)
 
-    def _with_close(self, values, sizes, differences):
+    def _with_close(self, values, squares, differences):
         """Computes small distances from the differences themselves."""
         if not self._one_by_one:
             values[self.diagonal] = 1.0
         limit = _CLOSE[values.dtype.name]
+        a, b = squares
         # Most tiles have no close pair, which is seen at once.
-        if values.min() >= limit * sizes.max():
+        if values.min() >= limit * (np.max(a) + np.max(b)):
             return values
-        close = values < limit * sizes
+        close = values < limit * (a + b)
         if not self._one_by_one:
             close[self.diagonal] = False
         for row, column in _chunks(np.nonzero(close)):

@@ -50,7 +50,7 @@ def nc1_trace_ratio(layer: LastLayer) -> Any:
     """`tr Sigma_W / tr Sigma_B`, of Tirer et al. 2023."""
     xp = layer.xp
     within = xp.sum(layer.counts * layer.variances) / xp.sum(layer.counts)
-    return within / (xp.sum(layer.centered_means**2) / layer.num_classes)
+    return within / xp.mean(layer.mean_norms**2)
 
 
 @metric(

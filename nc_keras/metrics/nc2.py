@@ -8,6 +8,7 @@ which nothing cancels when the value goes to zero.
 
 from typing import Any
 
+from nc_keras.geometry import squared_norms
 from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.pairs import Pairs
 from nc_keras.measuring.registry import metric
@@ -48,7 +49,7 @@ _ETF: dict[str, Any] = {
 
 def equinorm(rows: Any, xp: Any) -> Any:
     """Coefficient of variation of the row lengths (std with `C - 1`)."""
-    norms = xp.sqrt(xp.sum(rows**2, axis=1))
+    norms = xp.sqrt(squared_norms(rows, xp))
     mean = xp.mean(norms)
     variance = xp.sum((norms - mean) ** 2) / (rows.shape[0] - 1)
     return xp.sqrt(variance) / mean
@@ -62,10 +63,11 @@ def equiangular(rows: Any, xp: Any) -> Any:
     `2C ||E m||^2 + ||E E'||^2 - (tr E E')^2 / (C - 1)`.
     """
     classes = rows.shape[0]
-    unit = rows / xp.sqrt(xp.sum(rows**2, axis=1, keepdims=True))
+    unit = rows / xp.sqrt(squared_norms(rows, xp))[:, None]
     mean = xp.mean(unit, axis=0)
-    _, across = gram_along_simplex(unit - mean, xp)
-    shifts = xp.sum(xp.matmul(unit - mean, mean) ** 2)
+    unit -= mean
+    _, across = gram_along_simplex(unit, xp)
+    shifts = xp.sum(xp.matmul(unit, mean) ** 2)
     squares = across + 2 * classes * shifts
     return xp.sqrt(squares / (classes * (classes - 1)))
 
@@ -77,11 +79,12 @@ def etf_distance(rows: Any, xp: Any) -> Any:
     `||G||^2 = ||A_c A_c'||^2 + 2C ||A_c m||^2 + C^2 ||m||^4`.
     """
     classes = rows.shape[0]
-    rows = rows / xp.sqrt(xp.sum(rows**2))
+    rows = rows / xp.sqrt(xp.sum(squared_norms(rows, xp)))
     mean = xp.mean(rows, axis=0)
-    along, across = gram_along_simplex(rows - mean, xp)
+    rows -= mean
+    along, across = gram_along_simplex(rows, xp)
     across = across + (classes * xp.sum(mean**2)) ** 2
-    shifts = xp.sum(xp.matmul(rows - mean, mean) ** 2)
+    shifts = xp.sum(xp.matmul(rows, mean) ** 2)
     return chord(along, across + 2 * classes * shifts, xp)
 
 
@@ -97,7 +100,7 @@ def gram_along_simplex(centered: Any, xp: Any) -> tuple[Any, Any]:
         squared Frobenius norm of the rest.
     """
     classes, dim = centered.shape
-    trace = xp.sum(centered**2)
+    trace = xp.sum(squared_norms(centered, xp))
     if dim >= classes - 1:
         gram = xp.matmul(centered, xp.transpose(centered))
         rest = xp.sum((gram - trace * _simplex(gram, xp)) ** 2)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nc_keras.geometry import squared_norms
 from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.registry import metric
 from nc_keras.metrics.nc2 import chord
@@ -42,9 +43,10 @@ def nc3_duality(layer: LastLayer) -> Any:
     """Distance of `W M'` to the simplex ETF, of Zhu et al. 2021."""
     xp = layer.xp
     weights, means = layer.kernel_of_means, layer.centered_means
-    weights = weights / xp.sqrt(xp.sum(weights**2))
-    means = means / xp.sqrt(xp.sum(means**2))
+    weights = weights / xp.sqrt(xp.sum(squared_norms(weights, xp)))
+    means = means / xp.sqrt(xp.sum(squared_norms(means, xp)))
     shift = xp.mean(weights, axis=0)
-    along, across = product_along_simplex(weights - shift, means, xp)
+    weights -= shift
+    along, across = product_along_simplex(weights, means, xp)
     shifts = layer.num_classes * xp.sum(xp.matmul(means, shift) ** 2)
     return chord(along, across + shifts, xp)
