@@ -2,18 +2,16 @@
 
 import contextlib
 import dataclasses
-import importlib
 from collections.abc import Callable
-from collections.abc import Sequence
-from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from nc_keras.graph import all_layers
 from nc_keras.graph import bare
 from nc_keras.graph import resolve_layer
+from nc_keras.measuring.devices import Mirrored
+from nc_keras.measuring.devices import shared
 from nc_keras.recording import recording
 from nc_keras.recording import the_one
 
@@ -63,8 +61,11 @@ class Forward:
         self.pooling = pooling
         self._variables = []
         self._compiled = _Compiled(model, self._features)
+        self._mirrored = Mirrored.of(model, self._with_state)
 
     def predict_on_batch(self, inputs):
+        if self._mirrored and self._mirrored.can_share(inputs):
+            return self._mirrored(inputs)
         # JAX takes the variables as arguments, and the model's own would be
         # lost with the buffers they donate if a step were interrupted.
         if keras.backend.backend() == "jax":
@@ -84,7 +85,10 @@ class Forward:
 
     def _features(self, inputs, values):
         state = zip(self._variables, values, strict=True)
-        with keras.StatelessScope(list(state)):
+        return self._with_state(inputs, list(state))
+
+    def _with_state(self, inputs, state):
+        with keras.StatelessScope(state):
             tensors, _ = self._run(inputs)
         return [
             source.vectors(tensor, self.pooling)
@@ -126,43 +130,6 @@ class _Compiled(keras.Model):
 
     def call(self, inputs, training=False):
         return self._function(*inputs)
-
-
-def shared(inputs: Any, values: Sequence[Any]) -> Any:
-    """Gives each device of this process its share of a batch, on JAX.
-
-    Each would compute all of it otherwise. A batch that the devices cannot
-    share evenly is left as it is.
-
-    Args:
-        inputs: The inputs of a model, with a first axis for the examples.
-        values: The values of its variables.
-    """
-    copies: list[Any] = [getattr(value, "sharding", None) for value in values]
-    # Weights that are shared out themselves are a matter of their own.
-    if not copies or not all(_is_copied(one) for one in copies):
-        return inputs
-    jax = importlib.import_module("jax")
-    mesh, count = copies[0].mesh, copies[0].num_devices
-    spec = jax.sharding.PartitionSpec(mesh.axis_names)
-    split = jax.sharding.NamedSharding(mesh, spec)
-
-    def place(array):
-        if np.ndim(array) and not len(array) % count:
-            return jax.device_put(array, split)
-        return array
-
-    return keras.tree.map_structure(place, inputs)
-
-
-def _is_copied(sharding):
-    """Whether each of several devices of this process has a copy."""
-    return (
-        hasattr(sharding, "mesh")
-        and sharding.num_devices > 1
-        and sharding.is_fully_addressable
-        and sharding.is_fully_replicated
-    )
 
 
 def _variables(model, sources):

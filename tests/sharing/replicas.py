@@ -8,7 +8,7 @@ from shared import data
 from shared import network
 
 import nc_keras
-from nc_keras.measuring.forward import shared
+from nc_keras.measuring.devices import shared
 from nc_keras.metrics import CollapseMetric
 
 
@@ -34,6 +34,20 @@ def no_loss(labels, features):
     return keras.ops.mean(features, axis=-1) * 0
 
 
+def shares_of_function(model, x, y, size):
+    """How many examples of a batch the devices see, as it is traced."""
+    seen = []
+
+    def inputs_of(inputs):
+        seen.append(inputs.shape[0])
+        return inputs
+
+    function = nc_keras.FeatureExtractor(model, features=inputs_of)
+    features, _ = function(x, y, size)
+    assert (features == x.astype(features.dtype)).all()
+    return seen
+
+
 def main(size):
     with strategy_scope():
         x, y = data()
@@ -45,7 +59,9 @@ def main(size):
         features = keras.Model(model.inputs, model.layers[-1].input)
         features.compile(loss=no_loss, metrics=[CollapseMetric(10)])
     values = {"measure": nc_keras.measure(model, x, y, batch_size=size)}
-    if keras.backend.backend() == "jax":
+    if keras.backend.backend() == "tensorflow":
+        values["shares"] = shares_of_function(model, x, y, size)
+    else:
         weights = [weight.value for weight in model.weights]
         values["shares"] = (
             [

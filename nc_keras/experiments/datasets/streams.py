@@ -139,21 +139,11 @@ class ImageStream:
             `grain.IterDataset`.
         """
         order = Order(self.train_positions, seed, first_epoch, remainder)
-        batches = self._batches("train", order, batch_size)
         if devices is None or devices.count == 1:
+            batches = self._batches("train", order, batch_size)
             return {"x": batches, "shuffle": False}
-        import keras
-
-        if keras.backend.backend() == "tensorflow":
-            raise ValueError(
-                f"'{self.name}' is streamed, which several devices share on "
-                "JAX only: set KERAS_BACKEND=jax. "
-                f"Received: devices={devices.count}."
-            )
-        # Each iterator over the batches makes one pass.
-        passes = itertools.chain.from_iterable(itertools.repeat(batches))
         return {
-            "x": shared(passes, devices),
+            "x": self._shared(order, batch_size, devices),
             "steps_per_epoch": order.num_batches(batch_size),
             "shuffle": False,
         }
@@ -178,6 +168,23 @@ class ImageStream:
         order = Order(np.arange(self.num_test))
         split = SOURCES[self.name].test_split
         return self._batches(split, order, batch_size), None
+
+    def _shared(self, order: Order, batch_size: int, devices: Devices) -> Any:
+        import keras
+
+        from nc_keras.experiments.datasets.prepared import Records
+
+        if keras.backend.backend() == "tensorflow":
+            from nc_keras.experiments.datasets.tf_batches import mirrored_stream
+
+            records = Records(self.folder, "train")
+            return mirrored_stream(
+                records, order, batch_size, self.image_shape, devices
+            )
+        batches = self._batches("train", order, batch_size)
+        # Each iterator over the batches makes one pass.
+        passes = itertools.chain.from_iterable(itertools.repeat(batches))
+        return shared(passes, devices)
 
     def _batches(self, split: str, order: Order, batch_size: int) -> Any:
         import keras

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent import futures
@@ -122,15 +123,62 @@ def mirrored(
         weights = tf.fill(tf.shape(labels), tf.cast(weight, tf.float32))
         return tf.gather(x, batch), labels, weights
 
+    return _of_replicas(
+        devices,
+        lambda: shares(rows(), devices.count),
+        (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.float64)),
+        gather,
+    )
+
+
+def mirrored_stream(
+    records: Records,
+    order: Order,
+    batch_size: int,
+    image_shape: tuple[int, ...],
+    devices: MirroredDevices,
+) -> tf.distribute.DistributedDataset:
+    """Returns a dataset that is read, as `batches`, for several replicas.
+
+    Args:
+        records: Where images and labels are read.
+        order: The order of every pass.
+        batch_size: Images in a global batch.
+        image_shape: `(height, width, channels)`.
+        devices: The replicas.
+
+    Returns:
+        An endless dataset of images, labels and weights.
+    """
+
+    def read():
+        # Keras looks at a batch before it trains, and then begins anew.
+        passes = copy.copy(order)
+        while True:
+            for images, labels in _read_ahead(records, passes, batch_size):
+                whole = iter([np.arange(len(labels))])
+                for rows, weight in shares(whole, devices.count):
+                    weights = np.full(len(rows), weight, "float32")
+                    yield images[rows], labels[rows], weights
+
+    signature = (
+        tf.TensorSpec((None, *image_shape), tf.uint8),
+        tf.TensorSpec((None,), tf.int32),
+        tf.TensorSpec((None,), tf.float32),
+    )
+    return _of_replicas(devices, read, signature)
+
+
+def _of_replicas(devices, read, signature, finish=None):
+    """A dataset of which each replica takes the next element in turn."""
+
     def of_host(context):
         del context
         dataset = tf.data.Dataset.from_generator(
-            lambda: shares(rows(), devices.count),
-            output_signature=(
-                tf.TensorSpec((None,), tf.int64),
-                tf.TensorSpec((), tf.float64),
-            ),
+            read, output_signature=signature
         )
-        return dataset.map(gather).prefetch(2 * devices.count)
+        if finish is not None:
+            dataset = dataset.map(finish)
+        return dataset.prefetch(2 * devices.count)
 
     return devices.strategy.distribute_datasets_from_function(of_host)

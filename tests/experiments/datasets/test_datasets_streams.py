@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -267,6 +268,60 @@ def test_other_backends_need_no_tensorflow(stream, imagenet, name):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["3", "IterDataset"]
+
+
+MIRRORED = """
+import dataclasses, json, sys
+import keras, tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+import nc_keras
+from nc_keras.experiments import datasets
+from nc_keras.experiments.datasets import devices
+
+source = datasets.SOURCES["imagenet2012"]
+datasets.SOURCES["imagenet2012"] = dataclasses.replace(
+    source, num_train=18, num_test=10, num_classes=5
+)
+stream, found = datasets.load("imagenet2012", sys.argv[1]), []
+for count in (1, 2):
+    shared_by = devices.claim(count, 4)
+    keras.utils.set_random_seed(0)
+    with shared_by.scope():
+        model = keras.Sequential([
+            keras.layers.Rescaling(1 / 255), keras.layers.AveragePooling2D(32),
+            keras.layers.Flatten(), keras.layers.Dense(5),
+        ])
+        model.build((None, 224, 224, 3))
+        optimizer = nc_keras.optimizers.SGD(0.01, 0.9)
+        model.compile(optimizer, loss=nc_keras.losses.CE())
+    data = stream.fit_data(4, 0, 0, shared_by, sys.argv[2])
+    history = model.fit(**data, epochs=3, verbose=0).history
+    values = nc_keras.measure(model, stream.measured_train_data(4)[0])
+    weights = [float(abs(w.numpy()).sum()) for w in model.trainable_weights]
+    found.append([history["loss"], [values["nc1"], values["nc3"]], weights])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="TensorFlow's own"
+)
+@pytest.mark.parametrize("remainder", ["drop", "keep"])
+def test_several_devices_of_tensorflow_share_a_stream(imagenet, remainder):
+    done = subprocess.run(
+        [sys.executable, "-c", MIRRORED, imagenet.data_dir, remainder],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(two[0], one[0], rtol=1e-4)
+    np.testing.assert_allclose(two[1], one[1], rtol=1e-3)
+    np.testing.assert_allclose(two[2], one[2], rtol=1e-4)
 
 
 class SlowRecords:
