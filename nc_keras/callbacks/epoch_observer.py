@@ -95,7 +95,7 @@ class EpochObserver(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._keys = None
         self._measured = measured_epochs(self.schedule, self.params["epochs"])
-        self._close()
+        self._writer = None
 
     def on_epoch_begin(self, epoch, logs=None):
         # Only here is it known at which epoch a resumed training starts.
@@ -136,9 +136,4 @@ class EpochObserver(keras.callbacks.Callback):
         self.model.stop_training = True
 
     def on_train_end(self, logs=None):
-        self._close()
-
-    def _close(self):
-        if self._writer is not None:
-            self._writer.close()
         self._writer = None

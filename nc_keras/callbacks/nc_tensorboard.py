@@ -246,8 +246,6 @@ class NCTensorBoard(NeuralCollapse):
         if self._last_measured > self._last_drawn:
             self._write_geometry(self._last_measured)
         self._run_writer.finish()
-        for writer in (self._run_writer, *self._writers.values()):
-            writer.close()
         self._writers = {}
 
     def _open(self, first_epoch):

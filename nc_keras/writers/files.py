@@ -1,11 +1,28 @@
 """Files that a killed process leaves whole."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
+import time
+import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
+from typing import TypeVar
+
+_Result = TypeVar("_Result")
+# What shared storage answers while a server or the network is away.
+_PASSING = {
+    getattr(errno, name)
+    for name in (
+        *("EIO", "EREMOTEIO", "ESTALE", "ETIMEDOUT", "EAGAIN", "ENOLINK"),
+        *("ECONNABORTED", "ECONNREFUSED", "ECONNRESET", "ENOTCONN"),
+        *("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
+    )
+    if hasattr(errno, name)
+}
+_WAITS = (1, 2, 4, 8, 15, 30)  # seconds
 
 
 def writable_directory(path: str | os.PathLike) -> pathlib.Path:
@@ -16,10 +33,14 @@ def writable_directory(path: str | os.PathLike) -> pathlib.Path:
     """
     path = pathlib.Path(path)
     probe = path / f".writable-{os.getpid()}"
-    try:
+
+    def try_it():
         path.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
+
+    try:
+        retried(try_it)
     except OSError as error:
         raise OSError(
             f"Cannot write to the directory {str(path)!r}: {error.strerror}. "
@@ -39,18 +60,100 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        directory = pathlib.Path(path).parent
-        free = "unknown space"
-        with contextlib.suppress(OSError):
-            free = f"{shutil.disk_usage(directory).free / 1e6:,.1f} MB"
         explained = OSError(
-            f"Cannot write {path}: {error.strerror or error}. Free on the file "
-            f"system of {str(directory)!r}: {free}. Make space there, or "
-            "change its permissions, and run the same command again: what "
-            "was written before is whole."
+            f"Cannot write {path}: {error.strerror or error}. "
+            f"{_advice(path, error)}, and run the same command again: what was "
+            "written before is whole."
         )
         explained.errno = error.errno
         raise explained from error
+
+
+def _advice(path, error):
+    if is_passing(error):
+        return "The storage did not answer for a minute. Wait until it does"
+    directory = pathlib.Path(path).parent
+    free = "unknown space"
+    with contextlib.suppress(OSError):
+        free = f"{shutil.disk_usage(directory).free / 1e6:,.1f} MB"
+    return (
+        f"Free on the file system of {str(directory)!r}: {free}. Make space "
+        "there, or change its permissions"
+    )
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error says that storage is away, and not what is wrong."""
+    return isinstance(error, OSError) and error.errno in _PASSING
+
+
+def retried(work: Callable[[], _Result]) -> _Result:
+    """Does what reads or writes, again for a minute if storage is away.
+
+    Args:
+        work: Function that can be called again after it failed.
+
+    Returns:
+        What `work` returns.
+
+    Raises:
+        OSError: If storage stays away, or something else is wrong.
+    """
+    for wait in _WAITS:
+        try:
+            return work()
+        except OSError as error:
+            if not is_passing(error):
+                raise
+            if wait == _WAITS[0]:
+                warnings.warn(
+                    f"The storage fails: {error}. It is tried for "
+                    f"{sum(_WAITS)} s.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        time.sleep(wait)
+    return work()
+
+
+def append(path: str | os.PathLike, data: bytes) -> None:
+    """Adds bytes to the end of a file, all of them or none.
+
+    Args:
+        path: The file; it is made if it does not exist.
+        data: The bytes.
+
+    Raises:
+        OSError: If they cannot be written, with the reason and what to do.
+    """
+    begin = None
+
+    def write():
+        nonlocal begin
+        with open(path, "ab") as file:
+            if begin is None:
+                begin = file.seek(0, os.SEEK_END)
+            else:  # A part may be there.
+                file.truncate(begin)
+            file.write(data)
+
+    with writing(path):
+        retried(write)
+
+
+def sync(path: str | os.PathLike) -> None:
+    """Waits until all of a file is on the disk.
+
+    Raises:
+        OSError: If it cannot be, with the reason and what to do.
+    """
+
+    def wait():
+        with open(path, "ab") as file:
+            os.fsync(file.fileno())
+
+    with writing(path):
+        retried(wait)
 
 
 def replace_atomically(
@@ -68,13 +171,17 @@ def replace_atomically(
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
+
+    def replace():
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_directory(path.parent)
+
     try:
         with writing(path):
-            write(temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _sync_directory(path.parent)
+            retried(replace)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

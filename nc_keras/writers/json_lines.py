@@ -10,8 +10,10 @@ import numpy as np
 from keras import ops
 
 from nc_keras.processes import is_first_process
+from nc_keras.writers.files import append
 from nc_keras.writers.files import replace_atomically
-from nc_keras.writers.files import writing
+from nc_keras.writers.files import retried
+from nc_keras.writers.files import sync
 
 
 class JSONLinesWriter:
@@ -79,15 +81,12 @@ class JSONLinesWriter:
         if not self._writes:
             return
         row = {str(key): _plain(value) for key, value in row.items()}
-        with writing(self.path), open(self.path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        append(self.path, (json.dumps(row) + "\n").encode())
 
     def sync(self) -> None:
         """Waits until everything is on the disk."""
-        if not self._writes:
-            return
-        with writing(self.path), open(self.path, "a") as file:
-            os.fsync(file.fileno())
+        if self._writes:
+            sync(self.path)
 
 
 def read_json_lines(
@@ -111,7 +110,7 @@ def read_json_lines(
     path = pathlib.Path(path)
     if not path.exists():
         return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    whole, _, _ = retried(path.read_bytes).rpartition(b"\n")
     rows, last = [], None
     for number, line in enumerate(whole.splitlines(), start=1):
         if before is not None and last is not None and last >= before - 1:

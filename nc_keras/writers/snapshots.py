@@ -1,6 +1,7 @@
 """Snapshots of a training, each one file, of which the newest are kept."""
 
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from nc_keras.writers.files import is_passing
 from nc_keras.writers.files import replace_atomically
+from nc_keras.writers.files import retried
 from nc_keras.writers.files import writable_directory
 
 _RECORD = "record"
@@ -65,7 +68,12 @@ class SnapshotDirectory:
     @property
     def paths(self) -> list[pathlib.Path]:
         """The files, the oldest first."""
-        paths = self.directory.glob("epoch-*.npz")
+        # Not `glob`, which passes over a directory that cannot be read.
+        try:
+            names = retried(lambda: os.listdir(self.directory))
+        except FileNotFoundError:
+            return []
+        paths = (self.directory / name for name in names)
         return sorted(filter(_epoch, paths), key=_epoch)
 
     def save(self, snapshot: Snapshot) -> None:
@@ -78,19 +86,25 @@ class SnapshotDirectory:
         path = self.directory / f"epoch-{snapshot.epoch:06d}.npz"
         # A process that was killed while it wrote may have left a part.
         for part in self.directory.glob(".*-epoch-*.npz"):
-            part.unlink()
+            retried(functools.partial(part.unlink, missing_ok=True))
         replace_atomically(path, lambda path: _write(path, snapshot))
         for old in self.paths[: -self.keep]:
-            old.unlink()
+            retried(functools.partial(old.unlink, missing_ok=True))
 
     def newest(self) -> Snapshot | None:
-        """Reads the newest snapshot that is whole; a damaged one is named."""
+        """Reads the newest snapshot that is whole; a damaged one is named.
+
+        Raises:
+            OSError: If the storage is away: it may be whole.
+        """
         for path in reversed(self.paths):
             try:
-                return _read(path)
+                return retried(functools.partial(_read, path))
             # Damaged bytes surface as anything: RuntimeError ("encrypted"),
             # zlib.error, MemoryError and what else zipfile and NumPy raise.
             except Exception as error:
+                if is_passing(error):
+                    raise
                 print(f"{path} is damaged and is not used: {error}")
         return None
 

@@ -28,7 +28,8 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from nc_keras.processes import is_first_process
-from nc_keras.writers.files import writing
+from nc_keras.writers.files import append
+from nc_keras.writers.files import sync
 
 
 class TensorBoardWriter:
@@ -49,7 +50,6 @@ class TensorBoardWriter:
     >>> from nc_keras.writers.tensorboard import TensorBoardWriter
     >>> writer = TensorBoardWriter(tempfile.mkdtemp())
     >>> writer.scalars(1, {"nc/nc1": 0.5, "loss": 2.0})
-    >>> writer.close()
     """
 
     _count = 0
@@ -71,8 +71,6 @@ class TensorBoardWriter:
         self._path = pathlib.Path(run_dir) / name
         if not is_first_process():
             self._path = pathlib.Path(os.devnull)
-        self._file = open(self._path, "wb")
-        self._records = RecordWriter(self._file)
         self._write(event_pb2.Event(file_version="brain.Event:2"))
         if first_step is not None:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
@@ -207,15 +205,6 @@ class TensorBoardWriter:
             hparams_metadata.create_summary_metadata(data),
         )
 
-    def close(self) -> None:
-        """Closes the event file."""
-        self._file.close()
-
-    def __del__(self):
-        # A training that is interrupted ends without saying so.
-        if hasattr(self, "_file"):
-            self.close()
-
     def _tensor(self, step, tag, tensor, metadata):
         summary = summary_pb2.Summary()
         summary.value.add(tag=tag, tensor=tensor, metadata=metadata)
@@ -223,16 +212,15 @@ class TensorBoardWriter:
 
     def sync(self) -> None:
         """Waits until everything is on the disk."""
-        with writing(self._path):
-            if is_first_process():
-                os.fsync(self._file.fileno())
+        if is_first_process():
+            sync(self._path)
 
     def _write(self, event):
         self._wall_time = max(self._wall_time, time.time())
         event.wall_time = self._wall_time
-        with writing(self._path):
-            self._records.write(event.SerializeToString())
-            self._file.flush()
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        append(self._path, record.getvalue())
 
 
 def _data_type(value):

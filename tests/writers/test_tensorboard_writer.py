@@ -20,14 +20,12 @@ def test_everything_is_on_disk_before_close(tmp_path):
     assert tensor_util.make_ndarray(scalar.tensor_proto) == 0.5
     [image] = events.Tensors("i")
     assert image.tensor_proto.string_val[:2] == [b"6", b"4"]
-    writer.close()
 
 
 def test_more_points_than_tensorboard_keeps_by_default(tmp_path):
     writer = TensorBoardWriter(tmp_path)
     for step in range(1, 351):
         writer.scalars(step, {"a": step})
-    writer.close()
     assert len(events_of(tmp_path).Tensors("a")) == 350
 
 
@@ -36,7 +34,6 @@ def test_a_restart_takes_back_the_steps_from_there_on(tmp_path):
         writer = TensorBoardWriter(tmp_path, first_step=first)
         for step in range(first, last + 1):
             writer.scalars(step, {"a": value})
-        writer.close()
     events = events_of(tmp_path).Tensors("a")
     assert [event.step for event in events] == [1, 2, 3]
     values = [tensor_util.make_ndarray(e.tensor_proto) for e in events]
@@ -47,7 +44,6 @@ def test_files_of_many_restarts_in_a_second_are_read_in_order(tmp_path):
     for step in range(1, 13):
         writer = TensorBoardWriter(tmp_path, first_step=step)
         writer.scalars(step, {"a": 1.0})
-        writer.close()
     events = events_of(tmp_path).Tensors("a")
     assert [event.step for event in events] == list(range(1, 13))
 

@@ -21,6 +21,7 @@ from nc_keras.experiments.options.settings import Run
 from nc_keras.experiments.options.settings import Settings
 from nc_keras.experiments.results.identity import require_same
 from nc_keras.writers.files import replace_atomically
+from nc_keras.writers.files import retried
 from nc_keras.writers.json_lines import read_json_lines
 
 # What may differ between two commands that fill one folder.
@@ -200,7 +201,7 @@ def command() -> str:
 
 def _read_json(path):
     try:
-        return json.loads(path.read_text())
+        return json.loads(retried(path.read_text))
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged. Delete it, and what is beside it. "
