@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
-import itertools
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +15,6 @@ from nc_keras.errors import NonFiniteError
 from nc_keras.geometry import validate_num_classes
 from nc_keras.labels import partial_labels
 from nc_keras.measuring.class_statistics import Accumulator
-from nc_keras.measuring.class_statistics import ClassStatistics
 from nc_keras.measuring.class_statistics import validate_features
 from nc_keras.measuring.evaluation import evaluate
 from nc_keras.measuring.evaluation import layer_of
@@ -29,6 +25,7 @@ from nc_keras.measuring.examples import Scratch
 from nc_keras.measuring.examples import blocks
 from nc_keras.measuring.registry import Metric
 from nc_keras.measuring.registry import select
+from nc_keras.measuring.shares import statistics_of_all
 from nc_keras.measuring.source import ExampleSource
 from nc_keras.measuring.units import refuse_lost
 from nc_keras.measuring.validation import validate_missing
@@ -116,7 +113,7 @@ class Measurement:
         self._train_counts = train_counts
         self._ood_mean = ood_mean
         self._missing = missing
-        self._shared = gather is not None
+        self._shared = gather
         self._gather = gather or (lambda array: [array])
         self._late: list[Metric] = []
         self._sort_metrics(scatter)
@@ -193,7 +190,9 @@ class Measurement:
             except ValueError as problem:
                 error = problem
             del self._gathered
-            self.statistics = self._of_all(part, error)
+            self.statistics = statistics_of_all(
+                part, error, self._shared, self._scatter
+            )
             refuse_lost(self.statistics.means)
             if self._train_counts is not None:
                 self._train_counts = validate_sizes(
@@ -296,56 +295,6 @@ class Measurement:
         if self._shared and self._directions and not wait:
             # Whether the share of a process fits its memory is its own matter.
             self._scatter = True
-
-    def _of_all(self, part, error):
-        """The statistics of the examples of all processes."""
-        # What is wrong in one process must not leave the others waiting.
-        shape = (0, 0) if part is None else part.means.shape
-        finite = not isinstance(error, NonFiniteError)
-        state = np.array([*shape, error is not None, finite], "int64")
-        states = np.array(self._gather(state))
-        if error is not None:
-            raise error
-        if states[:, 2].any():
-            failed = np.flatnonzero(states[:, 2])
-            kind = ValueError if states[failed, 3].all() else NonFiniteError
-            raise kind(
-                "Another process could not measure its share of the examples, "
-                f"and says why. Received: an error in process {failed[0]}."
-            )
-        dims = sorted({int(dim) for dim in states[:, 1] if dim})
-        if len(dims) > 1:
-            raise ValueError(
-                "The features of all processes must have one dimension. "
-                f"Received: {dims}."
-            )
-        return self._merged(part, tuple(states[:, :2].max(axis=0)))
-
-    def _merged(self, part, shape):
-        classes, dim = map(int, shape)
-        if not dim:
-            raise ValueError(
-                "There must be examples. Received: an empty dataset."
-            )
-        if not self._shared:
-            return part
-        scatters = self._scatter or (part and part.scatter is not None)
-        whole = ClassStatistics.empty(classes, dim, bool(scatters))
-        names = [f.name for f in dataclasses.fields(whole)]
-        arrays = {name: getattr(whole, name) for name in names}
-        if part is not None:
-            for name, array in arrays.items():
-                if array is not None:
-                    own = getattr(part, name)
-                    array[tuple(slice(n) for n in own.shape)] = own
-        gathered = [
-            [None] if array is None else self._gather(array)
-            for array in arrays.values()
-        ]
-        parts = itertools.zip_longest(*gathered)
-        return functools.reduce(
-            ClassStatistics.merge, itertools.starmap(ClassStatistics, parts)
-        )
 
     def _blocks(self, features, width=1, cast=True):
         """Yields blocks, float64, for products in as many threads as serve."""
