@@ -20,9 +20,9 @@ from nc_keras.measuring.pairs import tiles
 
 _THREADS = min(os.cpu_count() or 1, 16)
 MANY = 2**15  # classes, from which on pairs are computed in float32
-# Between these float32 holds the squares of norms, and variances that are
-# 1e-20 of them.
-_SMALL, _LARGE = 1e-8, 1e15
+# Between these float32 holds the squares of norms, the squares of what these
+# are off their mean, and variances that are 1e-20 of them.
+_SMALL, _LARGE = 1e-8, 1e9
 _ROWS = {"mean_norms": "centered_means", "weight_norms": "kernel_of_means"}
 _LONG = 800  # tiles, from which on a progress bar is worth its lines
 
@@ -139,8 +139,9 @@ def reduce_pairs(
 def _in_single_precision(layer):
     """The layer with float32 arrays for pairs, where classes are many.
 
-    Each value is then off by a few roundings of float32, this way and that;
-    their sums are float64's. Pairs that are close are computed in float64.
+    Each value is then off by a few roundings of float32, this way and that,
+    and so is the sum of 128 of them; the sums of these are float64's. Pairs
+    that are close are computed in float64.
     """
     norms = ["mean_norms"] + ["weight_norms"] * (layer.kernel is not None)
     if layer.xp is not np or layer.num_classes < MANY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ _STRIP = 2**20  # bytes of an array that is computed at a time
 _NUMBERS = 2**22  # in a block of differences on the device
 # Of |a|^2 + |b|^2: below, their product has lost the distance.
 _CLOSE = {"float64": 1e-6, "float32": 1e-2}
+_FEW = 128  # values that are added up in float32, if they are float32's
 _SAMPLE = 2**11  # random pairs that are looked at together
 
 
@@ -140,8 +142,10 @@ class Pairs:
             values = values * self.different
         if self.xp is not np:
             return self.xp.sum(values)
-        if values.ndim == 2:
-            values = values @ np.ones(values.shape[1], values.dtype)
+        if values.ndim and values.dtype.name in _CLOSE:
+            # A few at a time in their own precision, by a product.
+            few = math.gcd(values.shape[-1], _FEW)
+            values = values.reshape(-1, few) @ np.ones(few, values.dtype)
         return np.sum(values, dtype="float64")
 
     @lazy

@@ -71,7 +71,9 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 def _advice(path, error):
     if is_passing(error):
-        return "The storage did not answer for a minute. Wait until it does"
+        return "The storage did not answer. Wait until it does"
+    if error.errno == errno.ENOENT:
+        return "Something deleted or moved what it is in. Leave it there"
     directory = pathlib.Path(path).parent
     free = "unknown space"
     with contextlib.suppress(OSError):
@@ -137,8 +139,14 @@ def append(path: str | os.PathLike, data: bytes) -> None:
                 file.truncate(begin)
             file.write(data)
 
-    with writing(path):
-        retried(write)
+    try:
+        with writing(path):
+            retried(write)
+    except BaseException:
+        if begin is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(path, begin)
+        raise
 
 
 def sync(path: str | os.PathLike) -> None:
@@ -147,13 +155,10 @@ def sync(path: str | os.PathLike) -> None:
     Raises:
         OSError: If it cannot be, with the reason and what to do.
     """
-
-    def wait():
-        with open(path, "ab") as file:
-            os.fsync(file.fileno())
-
-    with writing(path):
-        retried(wait)
+    # What failed to reach the disk is forgotten by the system, so that a
+    # second try would succeed without it.
+    with writing(path), retried(lambda: open(path, "ab")) as file:
+        os.fsync(file.fileno())
 
 
 def replace_atomically(

@@ -52,7 +52,7 @@ class JSONLinesWriter:
         first_epoch: int = 1,
         every_epoch: bool = False,
     ):
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(path).absolute()
         self.earlier = []
         if first_epoch > 1:
             rows = read_json_lines(self.path, every_epoch, first_epoch)
@@ -67,8 +67,9 @@ class JSONLinesWriter:
         self._writes = is_first_process()
         if not self._writes:
             return
-        if first_epoch == 1 and self.path.exists() and self.path.stat().st_size:
-            self.path.rename(_free_name(self.path))
+        if first_epoch == 1 and _bytes(self.path):
+            name = _free_name(self.path)
+            retried(lambda: self.path.rename(name))
         lines = "".join(json.dumps(row) + "\n" for row in self.earlier)
         replace_atomically(self.path, lambda path: path.write_text(lines))
 
@@ -108,9 +109,7 @@ def read_json_lines(
             missing; the message names file and line.
     """
     path = pathlib.Path(path)
-    if not path.exists():
-        return []
-    whole, _, _ = retried(path.read_bytes).rpartition(b"\n")
+    whole, _, _ = _bytes(path).rpartition(b"\n")
     rows, last = [], None
     for number, line in enumerate(whole.splitlines(), start=1):
         if before is not None and last is not None and last >= before - 1:
@@ -131,6 +130,14 @@ def read_json_lines(
         rows.append(row)
         last = epoch
     return rows
+
+
+def _bytes(path):
+    """What is in a file; nothing if there is none."""
+    try:
+        return retried(path.read_bytes)
+    except FileNotFoundError:
+        return b""
 
 
 def _plain(value):

@@ -103,15 +103,20 @@ class SnapshotDirectory:
             # Damaged bytes surface as anything: RuntimeError ("encrypted"),
             # zlib.error, MemoryError and what else zipfile and NumPy raise.
             except Exception as error:
-                if is_passing(error):
-                    raise
+                if isinstance(error, OSError) and is_passing(error):
+                    raise OSError(
+                        error.errno,
+                        f"Cannot read {path}: {error.strerror}. Wait until "
+                        "the storage answers; if this file alone cannot be "
+                        "read, delete it, and what is before it is used.",
+                    ) from error
                 print(f"{path} is damaged and is not used: {error}")
         return None
 
     def delete(self) -> None:
         """Deletes all snapshots, and the directory if nothing else is there."""
         for path in self.paths:
-            path.unlink()
+            retried(functools.partial(path.unlink, missing_ok=True))
         if self.directory.exists() and not any(self.directory.iterdir()):
             self.directory.rmdir()
 

@@ -68,7 +68,7 @@ class TensorBoardWriter:
             f"{socket.gethostname()}.{os.getpid()}."
             f"{TensorBoardWriter._count:06d}"
         )
-        self._path = pathlib.Path(run_dir) / name
+        self._path = pathlib.Path(run_dir).absolute() / name
         if not is_first_process():
             self._path = pathlib.Path(os.devnull)
         self._write(event_pb2.Event(file_version="brain.Event:2"))

@@ -1,5 +1,6 @@
 """How pairs of classes are computed: strips, threads, float32."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ from nc_keras.measuring import pairs
 from nc_keras.measuring.evaluation import evaluate
 from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.lazy import lazy
+from nc_keras.measuring.pair_means import reduce_pairs
 from nc_keras.metrics import METRICS
 from nc_keras.metrics import collapse_metrics
 
@@ -43,7 +45,19 @@ def test_strips_of_tiles_change_nothing(tile, strip, rng, monkeypatch):
         np.testing.assert_allclose(parts[tag], whole[tag], 1e-12, err_msg=tag)
 
 
-@pytest.mark.parametrize("size", [1e-20, 1e-6, 1.0, 1e12, 1e20])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16"])
+def test_values_that_are_no_floats_are_counted(dtype, rng, monkeypatch):
+    monkeypatch.setattr(pairs, "TILE", 7)
+    monkeypatch.setattr(pair_means, "TILE", 7)
+    layer = LastLayer(rng.normal(size=(700, 5)), np.ones(700), np.ones(700))
+    metric = dataclasses.replace(
+        METRICS["nc1_cdnv"],
+        function=lambda pairs: (pairs.cosines_means > -2).astype(dtype),
+    )
+    assert reduce_pairs(layer, [metric])["nc1_cdnv"] == 1
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e-6, 1.0, 1e6, 1e20])
 def test_many_classes_are_as_good_as_exact(size, rng, monkeypatch):
     h, y, kernel = spread(rng)
     h[y == 0] = h[y == 1] + 1e-6  # a distance that float32 would lose
@@ -54,6 +68,18 @@ def test_many_classes_are_as_good_as_exact(size, rng, monkeypatch):
         np.testing.assert_allclose(single[tag], exact[tag], 1e-5, err_msg=tag)
     # Of these float32 has no squares: they stay in float64.
     assert (single == exact) == (size in (1e-20, 1e20))
+
+
+def test_squares_that_float32_cannot_hold(rng, monkeypatch):
+    means = 1e10 * rng.normal(size=(30, 8))
+    layer = LastLayer(means, np.ones(30), np.ones(30))
+    metric = dataclasses.replace(
+        METRICS["gnc2_log_variance"],
+        function=lambda pairs: pairs.squared_distances,
+    )
+    exact = reduce_pairs(layer, [metric])
+    monkeypatch.setattr(pair_means, "MANY", 2)
+    assert reduce_pairs(layer, [metric]) == pytest.approx(exact, rel=1e-5)
 
 
 def test_spread_that_float32_cannot_hold(rng, monkeypatch):

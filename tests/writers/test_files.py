@@ -58,9 +58,9 @@ class HalfWritten:
         return self.file.write(data[len(data) // 2 :])
 
 
-def breaking(monkeypatch, times):
+def breaking(monkeypatch, times, error=STALE):
     """Makes files that are appended to lose a part, so many times."""
-    away = Away(lambda work: work(), times)
+    away = Away(lambda work: work(), times, error)
     real = builtins.open
 
     def half(path, mode="r", *args, **kwargs):
@@ -112,9 +112,7 @@ def test_it_ends_if_the_storage_stays_away(tmp_path, monkeypatch, waits):
     breaking(monkeypatch, 100)
     with (
         pytest.warns(RuntimeWarning, match="tried for 60 s"),
-        pytest.raises(
-            OSError, match="handle. The storage did not answer"
-        ),
+        pytest.raises(OSError, match="handle. The storage did not answer"),
     ):
         writer.write({"epoch": 1})
     assert sum(waits) == 60
@@ -160,6 +158,39 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_damaged(
     monkeypatch.setattr(type(tmp_path), "stat", Away(path_stat, 100))
     with (
         pytest.warns(RuntimeWarning, match="tried for 60 s"),
-        pytest.raises(OSError, match="Stale file handle"),
+        pytest.raises(OSError, match="Cannot read .*epoch-000002.npz: Stale"),
     ):
         snapshots.newest()
+
+
+def test_what_is_cut_off_is_taken_back(tmp_path, monkeypatch):
+    writer = JSONLinesWriter(tmp_path / "rows")
+    writer.write({"epoch": 1})
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        breaking(patch, 1, full)
+        with pytest.raises(OSError, match="No space left on device"):
+            writer.write({"epoch": 2})
+    writer.write({"epoch": 3})
+    rows = read_json_lines(tmp_path / "rows")
+    assert [row["epoch"] for row in rows] == [1, 3]
+
+
+def test_what_the_system_forgot_is_not_taken_for_written(
+    tmp_path, monkeypatch, waits
+):
+    writer = JSONLinesWriter(tmp_path / "rows")
+    monkeypatch.setattr(os, "fsync", Away(os.fsync, 1))
+    with pytest.raises(OSError, match="rows: Stale file handle"):
+        writer.sync()
+    assert not waits
+
+
+def test_paths_do_not_follow_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows, events = JSONLinesWriter("rows"), TensorBoardWriter(".")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir("other")
+    rows.write({"epoch": 1})
+    events.scalars(1, {"loss": 1.0})
+    assert not list((tmp_path / "other").iterdir())
