@@ -55,7 +55,12 @@ class Mirrored:
             return None
         if strategy.num_replicas_in_sync < 2:
             return None
-        variables = model.non_trainable_variables
+        # Not those that were frozen: they are the same everywhere.
+        variables = [
+            variable
+            for variable in model.non_trainable_variables
+            if not variable.value.trainable
+        ]
         return cls(strategy, function, variables, model.run_eagerly)
 
     def can_share(self, inputs: Any) -> bool:
