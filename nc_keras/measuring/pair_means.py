@@ -56,7 +56,8 @@ class Moments:
         # The mean of float32's is rounded; what that leaves is put right.
         deviations = values - (mean if pairs.xp is not np else float(mean))
         rest = pairs.sum(deviations)
-        squares = pairs.sum(deviations**2) - rest**2 / count
+        deviations *= deviations
+        squares = pairs.sum(deviations) - rest**2 / count
         return cls(count * times, mean, squares * times)
 
     def merge(self, other: Moments) -> Moments:

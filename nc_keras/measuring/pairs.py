@@ -82,14 +82,16 @@ class Pairs:
             a, b = self._both(self.layer.mean_norms)
             apart = self.squared_distances - (a - b) ** 2
             return self.xp.maximum(apart, 0.0) / (a * b)
-        values = -2 * self.cosines_means
+        values = self._cosines(self._products, self.layer.mean_norms, -2.0)
         values += 2
         return self._with_close(values, (1.0, 1.0), self._between_units)
 
     @lazy
     def log_energies(self) -> Any:
         """`log 1/d`, `d = ||theta_c - theta_c'||`."""
-        return -0.5 * self.xp.log(self.unit_squared_distances)
+        values = self.xp.log(self.unit_squared_distances)
+        values *= -0.5
+        return values
 
     @lazy
     def variances(self) -> Any:
@@ -176,11 +178,11 @@ class Pairs:
         a, b = values[self._rows], values[self._columns]
         return a if self._one_by_one else a[:, None], b
 
-    def _cosines(self, products, norms):
+    def _cosines(self, products, norms, times=1.0):
         a, b = self._both(norms)
         if self.xp is not np:
             return products / (a * b)
-        values = products * (1 / a)
+        values = products * (times / a)
         values *= 1 / b
         return values
 
