@@ -15,7 +15,10 @@ from nc_keras.experiments.options.remainder import Remainder
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What every study can be told; each adds settings of its own."""
+    """What every study can be told; each adds settings of its own.
+
+    Those need no slow import: `--help` runs nothing else of a study's file.
+    """
 
     name: tyro.conf.Suppress[str]
     """What the study is called; its folder is runs/<name>."""
