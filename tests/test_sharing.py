@@ -6,12 +6,14 @@ import pathlib
 import socket
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
 import pytest
 
 import nc_keras
+from nc_keras.metrics import centered_sums
 from nc_keras.metrics import collapse_metrics
 
 HERE = pathlib.Path(__file__).parent / "sharing"
@@ -52,7 +54,25 @@ def assert_same(values, expected, rtol=1e-6):
         )
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_replicas_need_variables_of_their_own(replicas):
+    class Variable:
+        value = types.SimpleNamespace(values=(0.0,) * replicas)
+
+    if replicas == 1:
+        return centered_sums._refuse_lost_replicas(Variable)
+    with pytest.raises(ValueError, match="Keras 3.10 or newer.*2 replicas"):
+        centered_sums._refuse_lost_replicas(Variable)
+    Variable.synchronization = "on_read"
+    centered_sums._refuse_lost_replicas(Variable)
+
+
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras has no replicas there")
+@pytest.mark.skipif(
+    BACKEND == "tensorflow"
+    and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 10),
+    reason="metrics of several replicas are refused",
+)
 @pytest.mark.parametrize("size", [99, 128])
 def test_two_replicas_are_one_device(size):
     # 1,797 examples: batches of 99 are not even, nor is the last one.

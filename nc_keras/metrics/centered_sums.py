@@ -50,6 +50,7 @@ class CenteredSums(keras.metrics.Metric):
             )
             for name, shape in (shapes | more).items()
         }
+        _refuse_lost_replicas(self._state["counts"])
         self._carry = _CARRY.get(self.dtype, 2.0**20)
 
     @property
@@ -173,8 +174,25 @@ def _aggregation(name):
     return "mean" if name in ("references", "known") else "sum"
 
 
-def _of_replicas(variable):
-    """The values of a variable on each replica of TensorFlow's strategies."""
+def _refuse_lost_replicas(variable):
+    """Says so of a Keras that has no variables of each replica's own."""
+    count = len(_replicas(variable))
+    if count > 1 and not hasattr(variable, "synchronization"):
+        raise ValueError(
+            "Metrics of several replicas need Keras 3.10 or newer; with an "
+            "older one what the replicas add up is wrong. Run `pip install "
+            f"--upgrade keras`. Received: Keras {keras.__version__} and "
+            f"{count} replicas."
+        )
+
+
+def _replicas(variable):
+    """The parts of a variable on the replicas of TensorFlow's strategies."""
     parts = getattr(variable.value, "values", None)
-    parts = parts if isinstance(parts, tuple) else (variable,)
+    return parts if isinstance(parts, tuple) else (variable,)
+
+
+def _of_replicas(variable):
+    """The values of a variable on each replica."""
+    parts = _replicas(variable)
     return [ops.convert_to_numpy(part).astype("float64") for part in parts]
