@@ -60,7 +60,12 @@ class Optimizers(Study):
     """A network, and its optimizers."""
 
     optimizers: tuple[str, ...] = (
-        *("sgd", "sgdw", "adam", "adamw", "signum", "signumw"),
+        "sgd",
+        "sgdw",
+        "adam",
+        "adamw",
+        "signum",
+        "signumw",
     )
     """Optimizers: sgd, adam and signum, with coupled decay; sgdw, adamw and
     signumw, with decoupled decay."""

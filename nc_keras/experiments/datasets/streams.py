@@ -172,9 +172,8 @@ class ImageStream:
     def _shared(self, order: Order, batch_size: int, devices: Devices) -> Any:
         import keras
 
-        from nc_keras.experiments.datasets.prepared import Records
-
         if keras.backend.backend() == "tensorflow":
+            from nc_keras.experiments.datasets.prepared import Records
             from nc_keras.experiments.datasets.tf_batches import mirrored_stream
 
             records = Records(self.folder, "train")

@@ -27,6 +27,11 @@ def run(tmp_path, **changes):
     return json.loads((tmp_path / "results.json").read_text())
 
 
+def test_every_optimizer_is_compared():
+    # The settings name them again: they are read before Keras is imported.
+    assert STUDY.optimizers == tuple(optimizers.OPTIMIZERS)
+
+
 def test_results_and_figure(tmp_path, capsys):
     found = run(tmp_path)
     assert (tmp_path / "figure.png").stat().st_size > 10_000

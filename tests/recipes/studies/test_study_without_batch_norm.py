@@ -22,6 +22,11 @@ TINY = dataclasses.replace(
 )
 
 
+def test_every_normalization_is_compared():
+    # The settings name them again: they are read before Keras is imported.
+    assert STUDY.norms == without_batch_norm.NORMS
+
+
 def test_results_and_figure(tmp_path, capsys):
     study = dataclasses.replace(TINY, output=tmp_path)
     without_batch_norm.run(study)
