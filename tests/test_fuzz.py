@@ -22,6 +22,7 @@ from nc_keras.metrics import METRICS
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import CollapseMetric
 from nc_keras.metrics import collapse_metrics
+from nc_keras.metrics import hulls
 from nc_keras.metrics import metrics_from_statistics
 from nc_keras.metrics import neco
 from nc_keras.metrics import softmax_code
@@ -384,7 +385,7 @@ def draw_softmax_code(draw):
         ]
         return lambda: is_float(softmax_code.optimal_one_vs_rest_margin(*sizes))
     point, vertices = draw(changed(vectors[0])), draw(changed(vectors[1:]))
-    return lambda: is_float(softmax_code.distance_to_hull(point, vertices))
+    return lambda: is_float(hulls.distance_to_hull(point, vertices))
 
 
 def is_float(value):
@@ -504,10 +505,8 @@ FOUND = {
     "one vector": lambda: softmax_code.one_vs_rest_margin(H[:1]),
     "vectors of one axis": lambda: softmax_code.one_vs_rest_margin(H[0]),
     "no dimension": lambda: softmax_code.optimal_one_vs_rest_margin(3, 0),
-    "a point elsewhere": lambda: softmax_code.distance_to_hull(H[0], H.T),
-    "a point at infinity": lambda: softmax_code.distance_to_hull(
-        H[0] + np.inf, H
-    ),
+    "a point elsewhere": lambda: hulls.distance_to_hull(H[0], H.T),
+    "a point at infinity": lambda: hulls.distance_to_hull(H[0] + np.inf, H),
 }
 
 
@@ -527,7 +526,7 @@ def test_more_random_pairs_than_there_are_are_all_of_them():
 @pytest.mark.parametrize("scale", [1e-290, 1.0, 1e150])
 def test_distance_to_a_hull_of_any_size(scale):
     square = scale * np.array([[0.0, 1.0], [1.0, 0.0]])
-    distance = softmax_code.distance_to_hull(np.zeros(2), square)
+    distance = hulls.distance_to_hull(np.zeros(2), square)
     np.testing.assert_allclose(distance / scale, 0.5**0.5)
 
 

@@ -11,6 +11,7 @@ from nc_keras import geometry
 from nc_keras import metrics
 from nc_keras import theory
 from nc_keras.metrics import ClassStatistics
+from nc_keras.metrics import hulls
 from nc_keras.metrics import neco
 from nc_keras.metrics import softmax_code
 
@@ -140,7 +141,7 @@ def calls():
             {"num_classes": 3, "dim": 4},
         ),
         (
-            softmax_code.distance_to_hull,
+            hulls.distance_to_hull,
             {"point": H[0], "vertices": H[1:4]},
         ),
         (ClassStatistics.empty, {"num_classes": 3, "dim": 4}),

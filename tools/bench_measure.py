@@ -18,6 +18,8 @@ classes    the metrics of a last layer of 100 to 100,000 classes, D = 512,
            and the exponent of growth. With `--peer`, a checkout of
            https://github.com/rhubarbwu/neural-collapse beside it, tiled, on
            the same arrays.
+margins    the one-vs-rest margin of heads: drawn at random, and near a
+           simplex ETF, whose classes are all about as far from the rest.
 
 Images are Fashion-MNIST's, from data/, or scikit-learn's digits, enlarged,
 where that is not prepared.
@@ -27,6 +29,7 @@ import dataclasses
 import functools
 import gc
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -47,7 +50,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from nc_keras.experiments.results.record import machine  # noqa: E402
 
-Part = Literal["forward", "features", "classes"]
+Part = Literal["forward", "features", "classes", "margins"]
 IMAGES = {"conv_net": 60_000, "mlp": 60_000, "resnet18": 1_000}
 DIM = 512
 # What both libraries measure of the statistics of a last layer.
@@ -70,7 +73,7 @@ class Options:
     parts: Annotated[
         tuple[Part, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PART")
     ] = ("forward",)
-    """The parts of the benchmark: forward, features, classes."""
+    """The parts of the benchmark: forward, features, classes, margins."""
 
     networks: tuple[Literal["conv_net", "mlp", "resnet18"], ...] = (
         "conv_net",
@@ -275,6 +278,34 @@ def time_classes(options: Options) -> dict:
     }
     print(f"Growth: seconds ~ C^a between the last two, a = {growth}")
     return {"rows": rows, "growth": growth}
+
+
+def time_margins(options: Options) -> list[dict]:
+    """Times the one-vs-rest margin of heads."""
+    from nc_keras.geometry import simplex_etf
+    from nc_keras.metrics.softmax_code import one_vs_rest_margin
+
+    rng = np.random.default_rng(0)
+    rows = []
+    for near, classes, dim in (
+        ("random", 1_000, 512),
+        ("random", 10_000, 512),
+        ("random", 50_000, 512),
+        ("simplex", 1_000, 2048),
+    ):
+        head = rng.normal(size=(classes, dim))
+        if near == "simplex":
+            frame = simplex_etf(classes, dim, seed=0)
+            head = frame + 0.1 / math.sqrt(dim) * head
+        begin = time.perf_counter()
+        margin = one_vs_rest_margin(head)
+        seconds = time.perf_counter() - begin
+        rows.append(
+            {"head": near, "classes": classes, "dim": dim}
+            | {"seconds": seconds, "margin": margin}
+        )
+        print(rows[-1], flush=True)
+    return rows
 
 
 def exponent(rows: list[dict]) -> float | None:

@@ -366,6 +366,24 @@ def features(kept: Kept) -> str:
     )
 
 
+def margins(kept: Kept) -> str:
+    """The time of one-vs-rest margins."""
+    return table(
+        [
+            {
+                "head": {
+                    "random": "drawn at random",
+                    "simplex": "a simplex ETF, each row moved by 0.1",
+                }[row["head"]],
+                "C": f"{row['classes']:,}",
+                "D": row["dim"],
+                "s": f"{row['seconds']:.2g}",
+            }
+            for row in _of(kept, "margins")
+        ]
+    )
+
+
 def growth(kept: Kept) -> str:
     """How the time grows with the classes."""
     return f"C^{_of(kept, 'classes')['growth']['nc_keras']:.2f}"
@@ -399,7 +417,7 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
         *(digits_sentence, turned_sentence),
         *(parity, verdict, moments, cases, arms, runs, grid, claims, bounds),
         *(observations, measurements, kernels, rare, rare_findings, ridges),
-        *(forward, features, classes, growth, speed),
+        *(forward, features, classes, margins, growth, speed),
     )
 }
 

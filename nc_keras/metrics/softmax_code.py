@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from nc_keras.arguments import real_array
-from nc_keras.errors import NonFiniteError
 from nc_keras.geometry import validate_num_classes
 from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.registry import metric
+from nc_keras.metrics.hulls import least_distance_to_rest
 
 _MARGIN: dict[str, Any] = {
     "group": "NC2",
@@ -23,11 +23,6 @@ _MARGIN: dict[str, Any] = {
     "goal": "most",
     "source": "Jiang et al. 2024",
 }
-
-_BLOCK = 1024  # classes that are compared with all others at a time
-_START = 1024  # nearest points that a hull begins with
-_MORE = 64  # points that join where the hull reaches beyond
-_TOLERANCE = 1e-10  # of squared distances of unit vectors
 
 
 @metric(
@@ -64,11 +59,6 @@ def gnc2_margin_means(layer: LastLayer) -> Any:
 def one_vs_rest_margin(vectors: Any) -> float:
     """The least distance of a vector to the convex hull of all others.
 
-    The direction `w_k` shows that the distance of `w_k` is at least
-    `1 - max_j <w_k, w_j>`. Classes are taken in the order of this bound, until
-    it exceeds the least distance found. A class takes a millisecond at
-    `C = D = 100`, and 0.4 seconds at `C = 50,000`, `D = 512`.
-
     Args:
         vectors: Array of shape `(C, D)`; its rows are brought to length one.
 
@@ -83,16 +73,7 @@ def one_vs_rest_margin(vectors: Any) -> float:
     1.333333
     """
     unit = _unit_rows(vectors)
-    if unit is None:
-        return math.nan
-    bounds = 1 - _largest_cosines(unit)
-    least = math.inf
-    for k in np.argsort(bounds):
-        if bounds[k] >= least:
-            break
-        others = np.delete(unit, k, axis=0)
-        least = min(least, distance_to_hull(unit[k], others))
-    return float(least)
+    return math.nan if unit is None else least_distance_to_rest(unit)
 
 
 def optimal_one_vs_rest_margin(num_classes: int, dim: int) -> float:
@@ -123,72 +104,6 @@ def optimal_one_vs_rest_margin(num_classes: int, dim: int) -> float:
     return 1.0 if num_classes <= 2 * dim else math.nan
 
 
-def distance_to_hull(point: np.ndarray, vertices: np.ndarray) -> float:
-    """Distance of a point to the convex hull of others, exactly.
-
-    The hull of the nearest vertices is taken first. Its point `x` of least
-    norm (`point` being the origin) is that of the whole hull if no vertex `v`
-    has `<v, x> < ||x||^2`; else those vertices join.
-
-    Args:
-        point: Array of shape `(D,)`.
-        vertices: Array of shape `(n, D)`.
-    """
-    point = real_array(point, "`point`").astype("float64")
-    vertices = real_array(vertices, "`vertices`").astype("float64")
-    if (
-        vertices.ndim != 2
-        or not vertices.size
-        or point.shape != vertices.shape[1:]
-    ):
-        raise ValueError(
-            "`point` must have the shape (D,) and `vertices` (n, D), with "
-            f"n, D > 0. Received: a point of shape {point.shape} and vertices "
-            f"of shape {vertices.shape}."
-        )
-    if not (np.isfinite(point).all() and np.isfinite(vertices).all()):
-        raise NonFiniteError(
-            "Points must be finite. Received: NaN or infinity in `point` or "
-            "`vertices`."
-        )
-    vertices = vertices - point
-    scale = np.abs(vertices).max()
-    if not scale:
-        return 0.0
-    return float(scale * _distance_to_hull(vertices / scale))
-
-
-def _distance_to_hull(vertices):
-    """Distance of the origin to the convex hull of points of size one."""
-    order = np.argsort(np.sum(vertices**2, axis=1))
-    working = order[:_START]
-    while True:
-        nearest = _least_norm_point(vertices[working])
-        square = nearest @ nearest
-        heights = vertices @ nearest
-        heights[working] = np.inf
-        beyond = np.argsort(heights)[:_MORE]
-        beyond = beyond[heights[beyond] < square - _TOLERANCE]
-        if not len(beyond):
-            return np.sqrt(square)
-        working = np.concatenate([working, beyond])
-
-
-def _least_norm_point(vertices):
-    """The point of a convex hull nearest the origin.
-
-    Least squares `V' a = 0`, `1'a = 1` over `a >= 0` has its minimum at a
-    multiple of the convex combination sought.
-    """
-    from scipy.optimize import nnls
-
-    system = np.concatenate([vertices.T, np.ones((1, len(vertices)))])
-    target = np.zeros(len(system))
-    target[-1] = 1.0
-    weights, _ = nnls(system, target)
-    return (weights / weights.sum()) @ vertices
-
-
 def _unit_rows(vectors):
     vectors = real_array(vectors, "Vectors").astype("float64")
     if vectors.ndim != 2 or len(vectors) < 2:
@@ -205,13 +120,3 @@ def _unit_rows(vectors):
         # Coordinates in the span: as many as vectors, with the same angles.
         unit = np.linalg.qr(unit.T, mode="r").T
     return unit
-
-
-def _largest_cosines(unit):
-    largest = np.empty(len(unit))
-    for start in range(0, len(unit), _BLOCK):
-        cosines = unit[start : start + _BLOCK] @ unit.T
-        rows = np.arange(len(cosines))
-        cosines[rows, start + rows] = -np.inf
-        largest[start : start + _BLOCK] = cosines.max(axis=1)
-    return largest

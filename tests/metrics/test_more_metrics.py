@@ -19,6 +19,7 @@ from nc_keras.metrics import METRICS
 from nc_keras.metrics import ClassStatistics
 from nc_keras.metrics import LastLayer
 from nc_keras.metrics import collapse_metrics
+from nc_keras.metrics import hulls
 from nc_keras.metrics import hyperspherical_uniformity  # noqa: F401
 from nc_keras.metrics import linguistic  # noqa: F401
 from nc_keras.metrics import nc5  # noqa: F401
@@ -346,37 +347,52 @@ def test_margin_of_real_images(real):
     np.testing.assert_allclose([values[t] for t in tags], expected, 0, 1e-6)
 
 
-def test_hull_that_grows_is_certified(rng, monkeypatch):
-    vectors = rng.normal(size=(300, 6)) + [3, 0, 0, 0, 0, 0]
-    expected = softmax_code.one_vs_rest_margin(vectors)
-    monkeypatch.setattr(softmax_code, "_START", 2)
-    monkeypatch.setattr(softmax_code, "_MORE", 3)
-    monkeypatch.setattr(softmax_code, "_BLOCK", 7)
-    value = softmax_code.one_vs_rest_margin(vectors)
-    np.testing.assert_allclose(value, expected, 0, 1e-8)
+def each_margin(vectors):
+    """The distance of every row, not of those alone that may be nearest."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.array(
+        [
+            hulls.distance_to_hull(unit[k], np.delete(unit, k, axis=0))
+            for k in range(len(unit))
+        ]
+    )
+
+
+@pytest.mark.parametrize("start", [2, 64])
+def test_hulls_that_grow_are_certified(start, rng, monkeypatch):
+    monkeypatch.setattr(hulls, "_START", start)
+    monkeypatch.setattr(hulls, "_PRODUCTS", 1000)
+    codes = rng.normal(size=(200, 6)) + [2, 0, 0, 0, 0, 0]
+    frame = nc_keras.geometry.simplex_etf(80, 90, seed=0)
+    near = frame + 0.03 * rng.normal(size=frame.shape)
+    repeated = np.concatenate([near[:40], near[:3] + 1e-7])
+    for vectors in (codes, codes[:, :2], near, repeated):
+        value = softmax_code.one_vs_rest_margin(vectors)
+        expected = each_margin(vectors).min()
+        np.testing.assert_allclose(value, expected, 0, 1e-8)
     # A point of no hull: the certificate is a separating hyperplane.
     cloud = rng.normal(size=(60, 6))
     point = np.array([9.0, 0, 0, 0, 0, 0])
-    distance = softmax_code.distance_to_hull(point, cloud)
+    distance = hulls.distance_to_hull(point, cloud)
     assert distance >= 9 - cloud[:, 0].max()
     np.testing.assert_allclose(distance, hull_distance(point, cloud), 0, 1e-5)
 
 
 def test_only_hulls_that_may_be_nearest_are_looked_at(monkeypatch):
-    vectors = nc_keras.geometry.simplex_etf(50, 60, seed=0)
-    vectors[1] = vectors[0] + 0.1 * vectors[1]
-    calls, distance = [], softmax_code.distance_to_hull
+    solved, solve = [], hulls._least_norm_point
     monkeypatch.setattr(
-        softmax_code,
-        "distance_to_hull",
-        lambda *args: calls.append(args) or distance(*args),
+        hulls,
+        "_least_norm_point",
+        lambda vertices: solved.append(len(vertices)) or solve(vertices),
     )
+    vectors = nc_keras.geometry.simplex_etf(50, 60, seed=0)
     margin = softmax_code.one_vs_rest_margin(vectors)
-    assert len(calls) == 2
-    monkeypatch.undo()
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    expected = [hull_distance(unit[k], np.delete(unit, k, 0)) for k in (0, 1)]
-    np.testing.assert_allclose(margin, min(expected), 0, 1e-6)
+    np.testing.assert_allclose(margin, 50 / 49, 0, 1e-12)
+    assert len(solved) == 1
+    vectors[1] = vectors[0] + 0.1 * vectors[1]
+    margin = softmax_code.one_vs_rest_margin(vectors)
+    assert len(solved) <= 3
+    np.testing.assert_allclose(margin, each_margin(vectors).min(), 0, 1e-9)
 
 
 def test_optimal_margins_are_attained_and_never_beaten(rng):
