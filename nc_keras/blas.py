@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 from threadpoolctl import ThreadpoolController
 
-_SMALL = 2**27  # multiplications
+ONE_THREAD = 2**27  # multiplications, up to which a product takes one
 
 
 @functools.cache
@@ -24,7 +24,7 @@ def one_thread_for(multiplications: int) -> AbstractContextManager:
     Args:
         multiplications: Integer, how many the products of the context have.
     """
-    if multiplications > _SMALL:
+    if multiplications > ONE_THREAD:
         return contextlib.nullcontext()
     return one_thread()
 

@@ -11,8 +11,9 @@ forward    `nc_keras.measure` over `Model.predict` of the same compiled model,
            for features, where `nc4` takes a second forward pass.
 features   the default metrics of features in memory, over the product of
            features and head in float32: 50,000 of ResNet-50's width, with
-           ImageNet's classes, and of narrower layers. Simulated, with
-           head and means far from collapse.
+           ImageNet's classes, and of narrower layers. Simulated, with a
+           spread within the classes as large as that of their means, and
+           with less.
 classes    the metrics of a last layer of 100 to 100,000 classes, D = 512,
            long-tailed counts: time and peak memory of a process of its own,
            and the exponent of growth. With `--peer`, a checkout of
@@ -28,6 +29,7 @@ where that is not prepared.
 import dataclasses
 import functools
 import gc
+import itertools
 import json
 import math
 import os
@@ -194,8 +196,9 @@ def interleaved(
 def time_features(options: Options) -> list[dict]:
     """Times the metrics of features beside one product with the head."""
     rows = []
-    for dim, classes in ((512, 10), (512, 100), (2048, 1000)):
-        x, y, kernel = drawn(50_000, dim, classes)
+    sizes, spreads = ((512, 10), (512, 100), (2048, 1000)), (1.0, 0.3)
+    for (dim, classes), spread in itertools.product(sizes, spreads):
+        x, y, kernel = drawn(50_000, dim, classes, spread)
         seconds = interleaved(
             {
                 "product": functools.partial(np.matmul, x, kernel),
@@ -205,6 +208,7 @@ def time_features(options: Options) -> list[dict]:
         )
         rows.append(
             {"dim": dim, "classes": classes, "examples": len(y)}
+            | {"spread": spread}
             | seconds
             | {"ratio": seconds["metrics"] / seconds["product"]}
         )
@@ -219,12 +223,12 @@ def collapse(x, y, kernel) -> dict:
     return collapse_metrics(x, y, kernel)
 
 
-def drawn(examples: int, dim: int, classes: int) -> tuple:
+def drawn(examples: int, dim: int, classes: int, spread: float) -> tuple:
     """Features as after a ReLU, labels and a head."""
     rng = np.random.default_rng(0)
     means = rng.standard_normal((classes, dim), "float32")
     y = np.arange(examples) % classes
-    x = means[y] + rng.standard_normal((examples, dim), "float32")
+    x = means[y] + spread * rng.standard_normal((examples, dim), "float32")
     kernel = means + 0.1 * rng.standard_normal((classes, dim), "float32")
     return np.maximum(x, 0), y, kernel.T.copy()
 

@@ -357,7 +357,7 @@ def features(kept: Kept) -> str:
             {
                 "D": row["dim"],
                 "C": f"{row['classes']:,}",
-                "examples": f"{row['examples']:,}",
+                "spread": row["spread"],
                 "product, s": f"{row['product']:.3f}",
                 "metrics / product": f"{row['ratio']:.1f}",
             }
@@ -377,7 +377,7 @@ def margins(kept: Kept) -> str:
                 }[row["head"]],
                 "C": f"{row['classes']:,}",
                 "D": row["dim"],
-                "s": f"{row['seconds']:.2g}",
+                "s": f"{row['seconds']:.{row['seconds'] < 10:d}f}",
             }
             for row in _of(kept, "margins")
         ]

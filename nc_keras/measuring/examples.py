@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from nc_keras.blas import ONE_THREAD
 from nc_keras.measuring.largest import Largest
 from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.near_means import NearMeans
 
 _FEW = 64  # rows with which one product of float64 serves all
 _TALL = 1024  # rows of a block whose products are most of the work
@@ -36,6 +38,9 @@ class Rules:
     ):
         self.bias = bias
         self.largest: dict[str, Largest] = {}
+        self.near: dict[str, NearMeans] = {}
+        self.means = means
+        self.scratch = Scratch()
         rows = {"kernel": kernel, "directions": directions}
         if means is not None:
             count = len(means)
@@ -57,11 +62,14 @@ class Rules:
             if self._rows:
                 self._stacked = np.concatenate(list(self._rows.values())).T
             return
-        if kernel is not None:
-            self.largest["kernel"] = Largest(self._rows["kernel"], bias)
+        offsets = {"kernel": bias}
         if means is not None:
-            offsets = -self.half_squares
-            self.largest["means"] = Largest(self._rows["means"], offsets)
+            offsets["means"] = -self.half_squares
+        for name in offsets.keys() & self._rows.keys():
+            linear = self._rows[name], offsets[name]
+            self.largest[name] = Largest(*linear)
+            if self.means is not None:
+                self.near[name] = NearMeans(self.means, *linear)
 
     @cached_property
     def gram(self) -> np.ndarray:
@@ -157,7 +165,27 @@ class Examples:
         return self._product("directions")
 
     def _largest(self, name):
-        return self._rules.largest[name](self.features, *self._in_single)
+        largest, near = (
+            of.get(name) for of in (self._rules.largest, self._rules.near)
+        )
+        if near is None or not near.is_worth_it(len(self.labels)):
+            return largest(self.features, *self._in_single)
+        decided = near(self.labels, self._from_means)
+        rest = np.flatnonzero(decided < 0)
+        if rest.size > len(decided) // 2:
+            return largest(self.features, *self._in_single)
+        if rest.size:
+            single, norms = (some[rest] for some in self._in_single)
+            decided[rest] = largest(self.features[rest], single, norms)
+        return decided
+
+    @cached_property
+    def _from_means(self):
+        """`||h - mu_y||` of each example."""
+        residuals = self._rules.scratch.array(*self.features.shape)
+        np.take(self._rules.means, self.labels, 0, residuals, "clip")
+        np.subtract(self.features, residuals, residuals)
+        return np.sqrt(np.einsum("nd,nd->n", residuals, residuals))
 
     @cached_property
     def _in_single(self):
@@ -213,7 +241,8 @@ def blocks(
     """
     rows = 2**18 // features.shape[1]
     if width > _FEW:
-        rows = max(rows, _TALL)
+        in_threads = ONE_THREAD // (features.shape[1] * width) + 1
+        rows = max(rows, _TALL, in_threads)
     rows = max(16, min(4096, rows, 2**22 // width))
     scratch = scratch or Scratch()
     is_ready = features.dtype == "float64"
