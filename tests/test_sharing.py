@@ -87,6 +87,8 @@ def test_two_replicas_are_one_device(size):
     assert len(values["running"]) == 2 * len(values["metric"]) == 14
     assert_same(values["running"], expected, 1e-5)
     assert_same(values["metric"], expected, 1e-5)
+    assert len(values["evaluated"]) == 14
+    assert_same(values["evaluated"], expected, 1e-5)
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="processes share it on JAX")

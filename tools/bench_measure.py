@@ -9,6 +9,10 @@ forward    `nc_keras.measure` over `Model.predict` of the same compiled model,
            batch size and real images: medians of interleaved passes in one
            process. Also over our own forward pass alone, and with no memory
            for features, where `nc4` takes a second forward pass.
+evaluated  `Model.evaluate` with `EvaluatedCollapse`, which gathers class
+           statistics in float32 on the device, over `evaluate` alone and
+           over `evaluate` and `measure`; and how far its metrics are from
+           those of `measure`, relative, the largest of them.
 features   the default metrics of features in memory, over the product of
            features and head in float32: 50,000 of ResNet-50's width, with
            ImageNet's classes, and of narrower layers. Simulated, with a
@@ -52,7 +56,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from nc_keras.experiments.results.record import machine  # noqa: E402
 
-Part = Literal["forward", "features", "classes", "margins"]
+Part = Literal["forward", "evaluated", "features", "classes", "margins"]
 IMAGES = {"conv_net": 60_000, "mlp": 60_000, "resnet18": 1_000}
 DIM = 512
 # What both libraries measure of the statistics of a last layer.
@@ -75,7 +79,7 @@ class Options:
     parts: Annotated[
         tuple[Part, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PART")
     ] = ("forward",)
-    """The parts of the benchmark: forward, features, classes, margins."""
+    """The parts of the benchmark, as above."""
 
     networks: tuple[Literal["conv_net", "mlp", "resnet18"], ...] = (
         "conv_net",
@@ -176,6 +180,49 @@ def forward(network: str, options: Options) -> dict:
         "images": count,
         "seconds": seconds,
         "ratios": {f"{a} / {b}": seconds[a] / seconds[b] for a, b in pairs},
+    }
+
+
+def time_evaluated(options: Options) -> list[dict]:
+    """Times an evaluation that measures, and compares what it measures."""
+    rows = [evaluated(network, options) for network in options.networks]
+    print(json.dumps(rows, indent=1))
+    return rows
+
+
+def evaluated(network: str, options: Options) -> dict:
+    """Times the evaluations of one network, after an epoch of training."""
+    import nc_keras
+
+    count = options.images or IMAGES[network]
+    (model, x, y), (alike, *_) = build(network, count), build(network, count)
+    model.fit(x, y, batch_size=128, verbose=0)
+    alike.set_weights(model.get_weights())
+    extractor = nc_keras.FeatureExtractor(model)
+    callback = nc_keras.callbacks.EvaluatedCollapse()
+    # Attached once, as in `fit`: to attach it is to compile the step anew.
+    callback.set_model(alike)
+    callback.on_train_begin()
+    size = {"batch_size": options.batch_size}
+    functions = {
+        "evaluate": lambda: model.evaluate(x, y, **size, verbose=0),
+        "evaluated": lambda: (
+            alike.evaluate(x, y, **size, verbose=0),
+            callback.on_test_end(),
+        ),
+        "measure": lambda: nc_keras.measure(extractor, x, y, **size),
+    }
+    seconds = interleaved(functions, options.repeats)
+    exact = nc_keras.measure(extractor, x, y, **size)
+    apart = {k: abs(v / exact[k] - 1) for k, v in callback.values.items()}
+    both = seconds["evaluate"] + seconds["measure"]
+    return {
+        "network": network,
+        "images": len(x),
+        "seconds": seconds,
+        "over evaluate": seconds["evaluated"] / seconds["evaluate"],
+        "over both": seconds["evaluated"] / both,
+        "apart": max(apart.values()),
     }
 
 

@@ -350,6 +350,21 @@ def classes(kept: Kept) -> str:
     return table(list(rows.values()))
 
 
+def evaluated(kept: Kept) -> str:
+    """An evaluation that measures, beside evaluating and measuring."""
+    return table(
+        [
+            {
+                "network": row["network"],
+                "over `evaluate`": f"{row['over evaluate']:.2f}",
+                "over `evaluate` and `measure`": f"{row['over both']:.2f}",
+                "largest relative difference": f"{row['apart']:.0e}",
+            }
+            for row in _of(kept, "evaluated")
+        ]
+    )
+
+
 def features(kept: Kept) -> str:
     """The metrics of features beside one product with the head."""
     return table(
@@ -417,7 +432,7 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
         *(digits_sentence, turned_sentence),
         *(parity, verdict, moments, cases, arms, runs, grid, claims, bounds),
         *(observations, measurements, kernels, rare, rare_findings, ridges),
-        *(forward, features, classes, margins, growth, speed),
+        *(forward, evaluated, features, classes, margins, growth, speed),
     )
 }
 

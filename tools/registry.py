@@ -269,6 +269,13 @@ RESULTS = {
             (),
         ),
         Result(
+            "bench_evaluated",
+            "tools.bench_measure evaluated --networks conv_net mlp "
+            "--images 10000",
+            (),
+            backend="tensorflow",
+        ),
+        Result(
             "bench_classes",
             "tools.bench_measure classes --classes 100 1000 10000 100000 "
             "--peer-classes 1000 "

@@ -1,4 +1,5 @@
 from nc_keras.callbacks.checkpoint import Checkpoint
+from nc_keras.callbacks.evaluated_collapse import EvaluatedCollapse
 from nc_keras.callbacks.follow_class_means import FollowClassMeans
 from nc_keras.callbacks.forgetting_epoch_end import ForgettingEpochEnd
 from nc_keras.callbacks.kernel_alignment import KernelAlignment
@@ -17,6 +18,7 @@ from nc_keras.epochs import log_spaced_epochs
 
 __all__ = [
     "Checkpoint",
+    "EvaluatedCollapse",
     "FollowClassMeans",
     "ForgettingEpochEnd",
     "KernelAlignment",

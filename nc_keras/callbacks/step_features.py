@@ -1,4 +1,4 @@
-"""Features and labels of each training step, on the device, as it is made."""
+"""Features and labels of each step of Keras, on the device, as it is made."""
 
 import contextlib
 from collections.abc import Callable
@@ -20,8 +20,9 @@ def step_features(
     head: keras.Layer,
     function: Callable[[Any, Any, Any], None],
     name: str,
+    training: bool = True,
 ) -> Iterator[None]:
-    """Lets each training step hand features and labels to a function.
+    """Lets each step of a training hand features and labels to a function.
 
     It becomes a part of the compiled step. What it assigns to variables of
     the model, or of its metrics, lasts.
@@ -33,7 +34,9 @@ def step_features(
             sample weights, or `None`. Examples whose label is the
             `ignore_class` of the loss have the weight zero.
         name: String, what asks for them, for errors.
+        training: Boolean; `False` for the steps of an evaluation.
     """
+    compiled = "train_function" if training else "test_function"
 
     def watch(call, *args, **kwargs):
         features.clear()  # those of a measurement, say
@@ -44,7 +47,7 @@ def step_features(
     def update(
         compute_loss, x=None, y=None, y_pred=None, sample_weight=None, **kwargs
     ):
-        if kwargs.get("training", True):
+        if kwargs.get("training", True) == training:
             weights = _counted(model, head, y, sample_weight, name)
             function(y, ops.stop_gradient(features[0]), weights)
         features.clear()
@@ -56,11 +59,11 @@ def step_features(
         around(model, "compute_loss", update),
     ):
         # A function compiled before knows nothing of this.
-        model.train_function = None
+        setattr(model, compiled, None)
         try:
             yield
         finally:
-            model.train_function = None
+            setattr(model, compiled, None)
 
 
 def _counted(model, head, labels, weights, name):

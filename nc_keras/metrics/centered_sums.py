@@ -1,5 +1,6 @@
 """Sums of features on the device, in which nothing cancels or vanishes."""
 
+import functools
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from nc_keras.arguments import real_array
+from nc_keras.measuring.class_statistics import ClassStatistics
 
 # Sums are kept in units of a power of two where features leave this range:
 # the square of a float32 below 1e-19 is 0, and above 1e19 infinite.
@@ -24,6 +26,8 @@ class CenteredSums(keras.metrics.Metric):
     what was set, and is centred there before anything is squared. Replicas
     of a distribution strategy keep a state each, with references of its own.
     """
+
+    num_classes: int
 
     def add_state(self, num_classes: int, dim: int, **more: tuple) -> None:
         """Creates the state.
@@ -120,6 +124,30 @@ class CenteredSums(keras.metrics.Metric):
             parts.append(part)
         return parts
 
+    def class_statistics(
+        self, parts: list[dict[str, np.ndarray]]
+    ) -> ClassStatistics | None:
+        """The statistics of all replicas, in float64.
+
+        Args:
+            parts: What `parts()` returned.
+
+        Returns:
+            The statistics, or `None` if a feature was NaN or infinite.
+
+        Raises:
+            ValueError: If a label named no class.
+        """
+        if not all(np.isfinite(part["counts"]).all() for part in parts):
+            raise ValueError(
+                f"Labels must be integers in 0 .. {self.num_classes - 1}, or "
+                "one-hot rows; an example of weight 0 may have any. "
+                "Received: a label that names no class, or several."
+            )
+        if not all(np.isfinite(a).all() for p in parts for a in p.values()):
+            return None
+        return functools.reduce(ClassStatistics.merge, map(_centered, parts))
+
     def _known(self, features):
         """Which classes have a reference that serves.
 
@@ -167,6 +195,18 @@ def to_tensor(array: Any, name: str) -> Any:
     if not hasattr(array, "dtype") or isinstance(array, np.ndarray):
         array = real_array(array, name)
     return ops.convert_to_tensor(array)
+
+
+def _centered(part):
+    counts, sums = part["counts"], part["sums"]
+    shifts = sums / np.where(counts == 0, 1.0, counts)[:, None]
+    squares = part["squares"] - np.sum(sums * shifts, axis=1)
+    return ClassStatistics(
+        counts=counts,
+        means=part["references"] + shifts,
+        squares=np.maximum(squares, 0.0),
+        scatter=part["scatter"] - sums.T @ shifts,
+    )
 
 
 def _aggregation(name):

@@ -1,4 +1,3 @@
-import functools
 from typing import Any
 
 import keras
@@ -104,25 +103,10 @@ class CollapseMetric(CenteredSums):
                 "No example was given to `update_state()`, so there are no "
                 "statistics."
             )
-        return functools.reduce(
-            ClassStatistics.merge, map(self._statistics, self.parts())
-        )
-
-    def _statistics(self, part):
-        if not np.isfinite(part["scatter"]).all():
-            raise ValueError(
-                "A feature was NaN or infinite, or a label was not in "
-                f"0 .. {self.num_classes - 1}."
-            )
-        counts, sums = part["counts"], part["sums"]
-        shifts = sums / np.where(counts == 0, 1.0, counts)[:, None]
-        squares = part["squares"] - np.sum(sums * shifts, axis=1)
-        return ClassStatistics(
-            counts=counts,
-            means=part["references"] + shifts,
-            squares=np.maximum(squares, 0.0),
-            scatter=part["scatter"] - sums.T @ shifts,
-        )
+        found = self.class_statistics(self.parts())
+        if found is None:
+            raise ValueError("A feature was NaN or infinite.")
+        return found
 
     def result(self, kernel: Any = None) -> dict[str, Any]:
         """Returns the metrics of the examples so far.

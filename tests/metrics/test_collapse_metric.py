@@ -91,18 +91,19 @@ def test_nan_until_every_class_was_seen_and_after_bad_input():
     metric.update_state(y, h)
     assert metric.result()["nc1"] > 0
     assert before.keys() == metric.result(kernel).keys()
-    for bad_y, bad_h in (
-        ([10], h[:1]),
-        ([0], h[:1] * np.nan),
-        ([-1], h[:1]),
-        (np.ones((1, 10)), h[:1]),
-        (np.zeros((1, 10)), h[:1]),
+    label, feature = "names no class", "feature was NaN"
+    for bad_y, bad_h, said in (
+        ([10], h[:1], label),
+        ([0], h[:1] * np.nan, feature),
+        ([-1], h[:1], label),
+        (np.ones((1, 10)), h[:1], label),
+        (np.zeros((1, 10)), h[:1], label),
     ):
         metric.reset_state()
         metric.update_state(y, h)
         metric.update_state(np.array(bad_y), bad_h)
         assert np.isnan(metric.result()["nc1"])
-        with pytest.raises(ValueError, match=r"not in 0 \.\. 9"):
+        with pytest.raises(ValueError, match=said):
             metric.statistics()
 
 

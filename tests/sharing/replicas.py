@@ -78,6 +78,9 @@ def main(size):
         x, y, batch_size=128, epochs=2, callbacks=[running], verbose=0
     ).history
     values["running"] = {k: v[-1] for k, v in history.items() if "nc" in k}
+    evaluated = nc_keras.callbacks.EvaluatedCollapse()
+    model.evaluate(x, y, batch_size=128, callbacks=[evaluated], verbose=0)
+    values["evaluated"] = evaluated.values
     logs = features.evaluate(x, y, batch_size=128, verbose=0, return_dict=True)
     values["metric"] = {k: float(v) for k, v in logs.items() if "nc" in k}
     print(json.dumps(values))

@@ -1,0 +1,120 @@
+import contextlib
+from typing import Any
+
+import keras
+from keras import ops
+
+from nc_keras.callbacks.step_features import step_features
+from nc_keras.graph import one_more_metric
+from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.registry import tags
+from nc_keras.metrics.collapse_metric import CollapseMetric
+from nc_keras.metrics.collapse_metrics import metrics_from_statistics
+
+_NEEDED = ("scatter", "principal_variances", "kernel")
+
+
+class EvaluatedCollapse(keras.callbacks.Callback):
+    """Measures neural collapse of what Keras evaluates, in the same pass.
+
+    Class statistics are summed up on the device, as a part of each step of
+    `model.evaluate`, or of the validation of `fit`. No feature is copied to
+    the host, and the pass that gives the loss gives the metrics too. In `fit`
+    they are in the `logs` of the epoch under the tags with `val_` in front
+    (`"val_nc1"`).
+
+    The sums are float32's, centred near the class means: the values are those
+    of `nc_keras.measure` but for the rounding of features and sums. What needs
+    the examples again (`nc4`, `accuracy`) is not among them. Where a class has
+    no example, or a feature is not finite, they are NaN.
+
+    Args:
+        head: As in `nc_keras.measure`.
+
+    Attributes:
+        values: Dictionary with the values of the last evaluation by their
+            tags.
+
+    Raises:
+        ValueError: If the head cannot be found, or is called more than once;
+            if the labels are not one per feature, or of several outputs; and
+            at the end of an evaluation that met a label that names no class
+            or several.
+
+    Example:
+
+    >>> x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    >>> model = nc_keras.models.MLP((4,), 3, widths=(8,))
+    >>> model.compile("sgd", loss=nc_keras.losses.CE())
+    >>> evaluated = nc_keras.callbacks.EvaluatedCollapse()
+    >>> loss = model.evaluate(x, y, callbacks=[evaluated], verbose=0)
+    >>> exact = nc_keras.measure(model, x, y)
+    >>> bool(abs(evaluated.values["nc1"] / exact["nc1"] - 1) < 1e-4)
+    True
+    """
+
+    def __init__(self, head: Any = None):
+        super().__init__()
+        self.head = head
+        self.values: dict[str, Any] = {}
+        self._undo = contextlib.ExitStack()
+        self._is_fitting = self._is_new = False
+
+    def set_model(self, model):
+        self._undo.close()
+        super().set_model(model)
+        self._extractor = FeatureExtractor(model, self.head)
+        dim, classes = self._extractor.kernel.shape
+        strategy = getattr(model, "distribute_strategy", None)
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            self._metric = _Gathered(classes, name="evaluated_collapse")
+            self._metric.build(dim)
+        self._extractor.refuse_unknown()
+        self._undo.enter_context(
+            step_features(
+                *(model, self._extractor.head, self._metric.update_state),
+                name="EvaluatedCollapse",
+                training=False,
+            )
+        )
+        self._undo.enter_context(one_more_metric(model, self._metric))
+
+    def on_train_begin(self, logs=None):
+        self._is_fitting = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._is_new = False
+
+    def on_test_end(self, logs=None):
+        self.values = self._metric.evaluated(self._extractor.kernel)
+        self._is_new = True
+        if not self._is_fitting:
+            self._undo.close()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        if self._is_new:
+            logs.update({f"val_{tag}": v for tag, v in self.values.items()})
+
+    def on_train_end(self, logs=None):
+        self._is_fitting = False
+        self._undo.close()
+
+
+class _Gathered(CollapseMetric):
+    """Is evaluated once at the end, not in each step."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            # As elsewhere, whatever counts counts once.
+            sample_weight = ops.convert_to_tensor(sample_weight) != 0
+        super().update_state(y_true, y_pred, sample_weight)
+
+    def result(self):
+        return {}
+
+    def evaluated(self, kernel):
+        statistics = self.class_statistics(self.parts())
+        if statistics is None or not statistics.counts.all():
+            return dict.fromkeys(tags(*_NEEDED), float("nan"))
+        return metrics_from_statistics(statistics, kernel)
