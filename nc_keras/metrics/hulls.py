@@ -10,6 +10,7 @@ from nc_keras.errors import NonFiniteError
 
 _PRODUCTS = 2**24  # numbers that a pass over all pairs has in memory
 _START = 64  # the nearest points, with which a hull begins
+_DEPENDENT = 1e-6  # of singular values, below which vectors span less
 _TOLERANCE = 1e-10  # of squared distances of unit vectors, and of distances
 
 
@@ -61,8 +62,9 @@ def least_distance_to_rest(unit: np.ndarray) -> float:
     Args:
         unit: float64 array of shape `(C, D)`, rows of length one.
     """
-    left, directions = np.arange(len(unit)), _first_directions(unit)
     hulls = [np.empty(0, "int64")] * len(unit)
+    left, directions = np.arange(len(unit)), unit.copy()
+    inverse, is_flat = _flats(unit, directions)
     least, count = np.inf, _START
     while len(left):
         bounds, beyond = _bounds(unit, left, directions, hulls, count)
@@ -75,8 +77,12 @@ def least_distance_to_rest(unit: np.ndarray) -> float:
                 others = np.delete(unit, k, axis=0) - unit[k]
                 distance = _distance_to_hull(others)
             else:
-                hulls[k] = np.concatenate([hulls[k], beyond[i]])
-                directions[k] = -_least_norm_point(unit[hulls[k]] - unit[k])
+                if is_flat[k] and not len(hulls[k]):
+                    hulls[k], weights = _face(inverse, k)
+                else:
+                    hulls[k] = np.concatenate([hulls[k], beyond[i]])
+                    weights = _weights(unit[hulls[k]] - unit[k])
+                directions[k] = unit[k] - weights @ unit[hulls[k]]
                 distance = np.linalg.norm(directions[k])
             least = min(least, distance)
         order = order[1:]
@@ -85,16 +91,51 @@ def least_distance_to_rest(unit: np.ndarray) -> float:
     return float(least)
 
 
-def _first_directions(unit):
-    """`w_k`, or the normal of the flat through the others if it shows more."""
+def _flats(unit, directions):
+    """Takes the normals of the flats through all others, where they show more.
+
+    Returns:
+        A pseudoinverse of the centred Gram matrix, and where they do.
+    """
     classes, dim = unit.shape
-    if classes > dim + 1:
-        return unit.copy()
+    nowhere = None, np.zeros(classes, "bool")
+    if classes > dim + 1:  # A flat through so many is the whole space.
+        return nowhere
+    u, s, v = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
+    if s[classes - 2] < _DEPENDENT * s[0]:
+        return nowhere
+    rank = classes - 1
+    normals = (u[:, :rank] / s[:rank]) @ v[:rank]
     everyone, hulls = np.arange(classes), [()] * classes
-    normals = np.linalg.pinv(unit - unit.mean(axis=0)).T
-    of_rows, _ = _bounds(unit, everyone, unit, hulls, 1)
-    of_flats, _ = _bounds(unit, everyone, normals, hulls, 1)
-    return np.where((of_flats > of_rows)[:, None], normals, unit)
+    of_rows, of_flats = (
+        _bounds(unit, everyone, of, hulls, 1)[0] for of in (unit, normals)
+    )
+    is_flat = of_flats > of_rows
+    directions[is_flat] = normals[is_flat]
+    return normals @ normals.T, is_flat
+
+
+def _face(inverse, k):
+    """A face whose flat has the point nearest to row `k` within the face.
+
+    The row `k` of the inverse has the coefficients of that point in the flat
+    through all other vectors, times a factor that is negative. Those of the
+    wrong sign are left out, until none is.
+
+    Returns:
+        The vectors of the face, and their weights.
+    """
+    kept = np.arange(len(inverse)) != k
+    while True:
+        out = np.flatnonzero(~kept)
+        out = out[out != k]
+        share = np.linalg.solve(inverse[np.ix_(out, out)], inverse[out, k])
+        row = inverse[k] - share @ inverse[out]
+        wrong = kept & (row >= 0)
+        if not wrong.any():
+            face = np.flatnonzero(kept)
+            return face, row[face] / row[face].sum()
+        kept &= ~wrong
 
 
 def _bounds(
@@ -136,7 +177,7 @@ def _distance_to_hull(vertices):
     """Distance of the origin to the convex hull of points of size one."""
     working = np.argsort(np.sum(vertices**2, axis=1))[:_START]
     while True:
-        nearest = _least_norm_point(vertices[working])
+        nearest = _weights(vertices[working]) @ vertices[working]
         square = nearest @ nearest
         heights = vertices @ nearest
         heights[working] = np.inf
@@ -147,8 +188,8 @@ def _distance_to_hull(vertices):
         working = np.concatenate([working, beyond])
 
 
-def _least_norm_point(vertices):
-    """The point of a convex hull nearest the origin.
+def _weights(vertices):
+    """The weights of the point of a convex hull that is nearest the origin.
 
     Least squares `V' a = 0`, `1'a = 1` over `a >= 0` has its minimum at a
     multiple of the convex combination sought.
@@ -159,4 +200,4 @@ def _least_norm_point(vertices):
     target = np.zeros(len(system))
     target[-1] = 1.0
     weights, _ = nnls(system, target)
-    return (weights / weights.sum()) @ vertices
+    return weights / weights.sum()

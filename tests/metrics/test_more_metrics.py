@@ -365,8 +365,10 @@ def test_hulls_that_grow_are_certified(start, rng, monkeypatch):
     codes = rng.normal(size=(200, 6)) + [2, 0, 0, 0, 0, 0]
     frame = nc_keras.geometry.simplex_etf(80, 90, seed=0)
     near = frame + 0.03 * rng.normal(size=frame.shape)
-    repeated = np.concatenate([near[:40], near[:3] + 1e-7])
-    for vectors in (codes, codes[:, :2], near, repeated):
+    nearly = np.concatenate([near[:40], near[:3] + 1e-7])
+    twice = np.concatenate([near[:40], near[3:4]])
+    far = frame + 0.15 * rng.normal(size=frame.shape)
+    for vectors in (codes, codes[:, :2], frame, near, far, nearly, twice):
         value = softmax_code.one_vs_rest_margin(vectors)
         expected = each_margin(vectors).min()
         np.testing.assert_allclose(value, expected, 0, 1e-8)
@@ -379,10 +381,10 @@ def test_hulls_that_grow_are_certified(start, rng, monkeypatch):
 
 
 def test_only_hulls_that_may_be_nearest_are_looked_at(monkeypatch):
-    solved, solve = [], hulls._least_norm_point
+    solved, solve = [], hulls._weights
     monkeypatch.setattr(
         hulls,
-        "_least_norm_point",
+        "_weights",
         lambda vertices: solved.append(len(vertices)) or solve(vertices),
     )
     vectors = nc_keras.geometry.simplex_etf(50, 60, seed=0)
