@@ -9,7 +9,8 @@
 tests      the shorter tests of the library, on the device, on JAX
 train      ResNet-18 in bfloat16, beside the notebook's PyTorch loop and a
            tuned, compiled one: images per second, share of the chip's peak
-measure    `nc_keras.measure` beside `predict`
+measure    `nc_keras.measure` beside `predict`, and `EvaluatedCollapse`, which
+           gathers on the device, beside `evaluate`
 protocol   ResNet-18 on MNIST, then on Fashion-MNIST, under the papers'
            protocol as far as the time goes; the next call goes on there
 table      all results so far
@@ -121,11 +122,12 @@ def run_train(options: Options) -> dict:
 
 
 def run_measure(options: Options) -> dict:
-    """A measurement over `predict`, of one compiled model."""
+    """A measurement over `predict`, and one in the steps of `evaluate`."""
     output = options.output / "bench_measure.json"
     code, _ = _run(
         options,
-        *("tools/bench_measure.py", "forward", "--networks", "resnet18"),
+        *("tools/bench_measure.py", "forward", "evaluated"),
+        *("--networks", "resnet18"),
         *("--images", "256" if options.tiny else "60000", "--output", output),
     )
     return {"finished": code == 0, **_read(output)}
@@ -190,6 +192,9 @@ def _of_measure(options, found):
     for row in found.get("forward", ()):
         for name, ratio in row["ratios"].items():
             yield f"{name} {ratio:.2f}"
+    for row in found.get("evaluated", ()):
+        yield f"gathered on the device / evaluate {row['over evaluate']:.2f}"
+        yield f"its metrics are off by at most {row['apart']:.0e}"
 
 
 def _of_protocol(options, found):
