@@ -2,6 +2,7 @@ import contextlib
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from nc_keras.callbacks.step_features import step_features
@@ -26,7 +27,10 @@ class EvaluatedCollapse(keras.callbacks.Callback):
     The sums are float32's, centred near the class means: the values are those
     of `nc_keras.measure` but for the rounding of features and sums. What needs
     the examples again (`nc4`, `accuracy`) is not among them. Where a class has
-    no example, or a feature is not finite, they are NaN.
+    no example, or a feature or the head is not finite, they are NaN. Like
+    `val_loss` they are missing in epochs without a validation.
+
+    `fit` compiles the step that measures once, each call of `evaluate` anew.
 
     Args:
         head: As in `nc_keras.measure`.
@@ -37,9 +41,10 @@ class EvaluatedCollapse(keras.callbacks.Callback):
 
     Raises:
         ValueError: If the head cannot be found, or is called more than once;
-            if the labels are not one per feature, or of several outputs; and
-            at the end of an evaluation that met a label that names no class
-            or several.
+            and at the end of an evaluation if the features of an example are
+            no vector, the labels not one per feature or of several outputs,
+            or one of them names no class or several; or if the model's own
+            `test_step` or `compute_loss` hid the examples.
 
     Example:
 
@@ -62,15 +67,18 @@ class EvaluatedCollapse(keras.callbacks.Callback):
 
     def set_model(self, model):
         self._undo.close()
+        self._is_fitting = False  # An interrupted `fit` does not say its end.
         super().set_model(model)
         self._extractor = FeatureExtractor(model, self.head)
         dim, classes = self._extractor.kernel.shape
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy else contextlib.nullcontext():
-            self._metric = _Gathered(classes, name="evaluated_collapse")
+            self._metric = _Gathered(
+                classes, "evaluated_collapse", _precision()
+            )
             self._metric.build(dim)
         self._extractor.refuse_unknown()
-        self._undo.enter_context(
+        self._refused = self._undo.enter_context(
             step_features(
                 *(model, self._extractor.head, self._metric.update_state),
                 name="EvaluatedCollapse",
@@ -79,6 +87,14 @@ class EvaluatedCollapse(keras.callbacks.Callback):
         )
         self._undo.enter_context(one_more_metric(model, self._metric))
 
+    def get_state(self) -> dict:
+        """What `Checkpoint` keeps: the last values."""
+        return {"values": self.values}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on where `get_state()` was called."""
+        self.values = state["values"]
+
     def on_train_begin(self, logs=None):
         self._is_fitting = True
 
@@ -86,10 +102,17 @@ class EvaluatedCollapse(keras.callbacks.Callback):
         self._is_new = False
 
     def on_test_end(self, logs=None):
-        self.values = self._metric.evaluated(self._extractor.kernel)
-        self._is_new = True
-        if not self._is_fitting:
-            self._undo.close()
+        try:
+            if self._refused:
+                raise self._refused.pop()
+            self.values = self._metric.evaluated(self._extractor.kernel)
+            self._is_new = True
+        except ValueError:
+            self._is_fitting = False
+            raise
+        finally:
+            if not self._is_fitting:
+                self._undo.close()
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
@@ -101,13 +124,20 @@ class EvaluatedCollapse(keras.callbacks.Callback):
         self._undo.close()
 
 
+def _precision():
+    """float32, whatever is trained in; float64 where that is all of Keras'."""
+    return "float64" if keras.config.floatx() == "float64" else "float32"
+
+
 class _Gathered(CollapseMetric):
     """Is evaluated once at the end, not in each step."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None:
             # As elsewhere, whatever counts counts once.
-            sample_weight = ops.convert_to_tensor(sample_weight) != 0
+            sample_weight = ops.cast(
+                ops.convert_to_tensor(sample_weight), "bool"
+            )
         super().update_state(y_true, y_pred, sample_weight)
 
     def result(self):
@@ -115,6 +145,14 @@ class _Gathered(CollapseMetric):
 
     def evaluated(self, kernel):
         statistics = self.class_statistics(self.parts())
-        if statistics is None or not statistics.counts.all():
+        if statistics is not None and not statistics.counts.any():
+            raise ValueError(
+                "No example reached `EvaluatedCollapse`. It sees those of a "
+                "`test_step` that calls `compute_loss` with `training=False`, "
+                "as Keras' own does. Received: a model without, or weights "
+                "that are all zero."
+            )
+        is_finite = statistics is not None and np.isfinite(kernel).all()
+        if not is_finite or not statistics.counts.all():
             return dict.fromkeys(tags(*_NEEDED), float("nan"))
         return metrics_from_statistics(statistics, kernel)

@@ -21,7 +21,7 @@ def step_features(
     function: Callable[[Any, Any, Any], None],
     name: str,
     training: bool = True,
-) -> Iterator[None]:
+) -> Iterator[list[ValueError]]:
     """Lets each step of a training hand features and labels to a function.
 
     It becomes a part of the compiled step. What it assigns to variables of
@@ -35,8 +35,17 @@ def step_features(
             `ignore_class` of the loss have the weight zero.
         name: String, what asks for them, for errors.
         training: Boolean; `False` for the steps of an evaluation.
+
+    Returns:
+        A context manager, of a list. What the steps of an evaluation refuse
+        is put there, to be raised when it is over: on JAX an error within a
+        step of Keras leaves the model without its weights.
     """
-    compiled = "train_function" if training else "test_function"
+    refused: list[ValueError] = []
+    kind = "train" if training else "test"
+
+    def step(call, *args, **kwargs):
+        return call(*args, **kwargs)
 
     def watch(call, *args, **kwargs):
         features.clear()  # those of a measurement, say
@@ -48,8 +57,13 @@ def step_features(
         compute_loss, x=None, y=None, y_pred=None, sample_weight=None, **kwargs
     ):
         if kwargs.get("training", True) == training:
-            weights = _counted(model, head, y, sample_weight, name)
-            function(y, ops.stop_gradient(features[0]), weights)
+            try:
+                weights = _counted(model, head, y, sample_weight, name)
+                function(y, ops.stop_gradient(features[0]), weights)
+            except ValueError as error:
+                if training:
+                    raise
+                refused.append(error)
         features.clear()
         return compute_loss(x, y, y_pred, sample_weight, **kwargs)
 
@@ -57,13 +71,15 @@ def step_features(
         recording(head) as features,
         around(model, "call", watch),
         around(model, "compute_loss", update),
+        # Another function: of a method JAX has kept what it compiled before.
+        around(model, f"{kind}_step", step),
     ):
         # A function compiled before knows nothing of this.
-        setattr(model, compiled, None)
+        setattr(model, f"{kind}_function", None)
         try:
-            yield
+            yield refused
         finally:
-            setattr(model, compiled, None)
+            setattr(model, f"{kind}_function", None)
 
 
 def _counted(model, head, labels, weights, name):

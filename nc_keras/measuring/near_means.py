@@ -6,7 +6,7 @@ from nc_keras.blas import one_thread_for
 
 _UNIT = 2.0**-53  # the rounding of float64
 _CLOSE = 1e-6  # of a radius, that is left out for the roundings at an example
-_ROWS = 1024  # class means that are looked at together
+_PRODUCTS = 2**22  # of class means and rows that are in memory at a time
 _WAIT = 8  # examples per class, until which radii take longer than they save
 _TRIAL = 4096  # examples of which enough must be near, or no more are tried
 _ENOUGH = 0.5
@@ -62,9 +62,9 @@ class NearMeans:
         squares = np.einsum("cd,cd->c", rows, rows)
         size = np.sqrt(squares.max())
         rounding = 4 * (dim + 4) * _UNIT
-        parts = []
-        for start in range(0, len(self._means), _ROWS):
-            means = self._means[start : start + _ROWS]
+        parts, step = [], max(1, _PRODUCTS // len(rows))
+        for start in range(0, len(self._means), step):
+            means = self._means[start : start + step]
             with one_thread_for(means.size * len(rows)):
                 leads = means @ rows.T
                 leads += self._offsets

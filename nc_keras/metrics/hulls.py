@@ -102,7 +102,7 @@ def _flats(unit, directions):
     if classes > dim + 1:  # A flat through so many is the whole space.
         return nowhere
     u, s, v = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
-    if s[classes - 2] < _DEPENDENT * s[0]:
+    if not s[classes - 2] > _DEPENDENT * s[0]:
         return nowhere
     rank = classes - 1
     normals = (u[:, :rank] / s[:rank]) @ v[:rank]

@@ -426,6 +426,8 @@ def test_margin_of_vectors_inside_the_hull_or_without_direction():
     assert softmax_code.one_vs_rest_margin(square) < 1e-12
     square[0] = 0
     assert math.isnan(softmax_code.one_vs_rest_margin(square))
+    for copies in (2, 3, 5):
+        assert softmax_code.one_vs_rest_margin([[3.0, 4.0]] * copies) < 1e-9
 
 
 # VCI

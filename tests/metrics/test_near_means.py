@@ -77,6 +77,18 @@ def test_leads_that_may_be_roundings_decide_nothing(rng):
     assert set(decided) == {-1}
 
 
+def test_rows_that_are_nearly_one_decide_nothing_wrong(rng):
+    # Their distances are lost where they are made of products.
+    means = rng.normal(size=(C, D))
+    y = np.arange(20 * C) % C
+    h = means[y] + 0.3 * rng.normal(size=(len(y), D))
+    rows = rng.normal(size=D) + 1e-8 * rng.normal(size=(C, D))
+    decided = decide(h, y, means, rows)
+    centered = rows - rows[0]
+    sure = decided >= 0
+    np.testing.assert_array_equal(decided[sure], exact(h, centered)[sure])
+
+
 def test_radii_wait_until_they_save_something(rng):
     near = NearMeans(means := rng.normal(size=(C, D)), means, 0.0)
     assert not near.is_worth_it(C)
