@@ -22,7 +22,7 @@ def step_features(
     name: str,
     training: bool = True,
 ) -> Iterator[list[ValueError]]:
-    """Lets each step of a training hand features and labels to a function.
+    """Lets each step hand features and labels to a function.
 
     It becomes a part of the compiled step. What it assigns to variables of
     the model, or of its metrics, lasts.
