@@ -284,7 +284,12 @@ RESULTS = {
         ),
         Result("bench_features", "tools.bench_measure features", ()),
         Result("bench_margins", "tools.bench_measure margins", ()),
-        Result("bench_train", "tools.bench_train --networks mlp conv_net", ()),
+        Result(
+            "bench_train",
+            "tools.bench_train --networks mlp conv_net "
+            "--backends tensorflow jax torch",
+            (),
+        ),
     )
 }
 

@@ -34,7 +34,7 @@ def until_logits(model: keras.Model) -> Iterator[None]:
     >>> dense = keras.layers.Dense(2, "softmax", kernel_initializer="ones")
     >>> model = keras.Sequential([keras.Input((3,)), dense])
     >>> with until_logits(model):
-    ...     print(np.array(model(np.ones((1, 3)))))
+    ...     print(keras.ops.convert_to_numpy(model(np.ones((1, 3)))))
     [[3. 3.]]
     """
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,5 @@
 import functools
+import importlib
 import itertools
 from typing import Any
 
@@ -8,11 +9,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="nc_keras")
 class MaxPooling2D(keras.layers.MaxPooling2D):
-    """Max-pooling, whose gradient is fast on JAX, too.
+    """Max-pooling that is fast on JAX and torch, too.
 
-    Where windows do not overlap it compares their values one by one there:
-    XLA's own gradient of pooling takes several times as long on a CPU. Of
-    equal values in a window, one gets the gradient.
+    On JAX, where windows do not overlap, it compares their values one by one:
+    XLA's own gradient of pooling takes several times as long on a CPU. On
+    torch it leaves the images as they lie in memory, where Keras copies them.
+    Of equal values in a window, one gets the gradient.
 
     Args:
         pool_size: Integer or tuple of two integers. Defaults to `(2, 2)`.
@@ -37,7 +39,10 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
         super().__init__(pool_size, **kwargs)
 
     def call(self, inputs):
-        if keras.backend.backend() != "jax" or not self._is_plain:
+        backend = keras.backend.backend()
+        if backend == "torch" and self._is_unpadded:
+            return self._call_torch(inputs)
+        if backend != "jax" or not self._is_plain:
             return super().call(inputs)
         (rows, columns), channels = self.pool_size, inputs.shape[3]
         high, wide = inputs.shape[1] // rows, inputs.shape[2] // columns
@@ -50,14 +55,22 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
             _larger, (windows[:, :, i, :, j] for i, j in places)
         )
 
+    def _call_torch(self, inputs):
+        """PyTorch's, of the images as they lie: Keras copies them first."""
+        images = ops.moveaxis(ops.convert_to_tensor(inputs), -1, 1)
+        pool = importlib.import_module("torch").max_pool2d
+        return ops.moveaxis(pool(images, self.pool_size, self.strides), 1, -1)
+
+    @property
+    def _is_unpadded(self):
+        is_last = self.data_format == "channels_last"
+        return is_last and self.padding == "valid"
+
     @property
     def _is_plain(self):
         """Whether windows do not overlap, and nothing is padded."""
-        return (
-            tuple(self.strides) == tuple(self.pool_size)
-            and self.padding == "valid"
-            and self.data_format == "channels_last"
-        )
+        is_tiling = tuple(self.strides) == tuple(self.pool_size)
+        return is_tiling and self._is_unpadded
 
 
 def _larger(a, b):

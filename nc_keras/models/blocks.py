@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from nc_keras.layers.batch_normalization import BatchNormalization
+from nc_keras.layers.max_pooling import MaxPooling2D
 
 STEMS = ("cifar", "imagenet")
 
@@ -51,7 +52,7 @@ def conv(
     if strides > 1 and size == 1:
         # The same as a stride of the convolution, in whose gradient oneDNN
         # (TensorFlow 2.21 on a CPU) writes out of bounds for few filters.
-        x = keras.layers.MaxPooling2D(1, strides)(x)
+        x = MaxPooling2D(1, strides=strides)(x)
         strides = 1
     elif strides > 1:
         x = keras.layers.ZeroPadding2D(size // 2)(x)
@@ -69,7 +70,7 @@ def conv(
 def max_pool(x: Any) -> Any:
     """3x3 max-pooling with stride 2, after a ReLU: so zeros pad harmlessly."""
     x = keras.layers.ZeroPadding2D(1)(x)
-    return keras.layers.MaxPooling2D(3, 2)(x)
+    return MaxPooling2D(3, strides=2)(x)
 
 
 def image_input(

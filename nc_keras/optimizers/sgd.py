@@ -1,3 +1,4 @@
+import importlib
 from typing import Any
 
 import keras
@@ -104,6 +105,58 @@ class SGD(keras.optimizers.Optimizer):
                 step = new_velocity
         self.assign_sub(variable, ops.multiply(learning_rate, step))
 
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        is_own = type(self).update_step is SGD.update_step
+        if is_own and _in_place(trainable_variables):
+            self._step_together(grads, trainable_variables, learning_rate)
+        else:
+            super()._backend_update_step(
+                grads, trainable_variables, learning_rate
+            )
+
+    def _step_together(self, gradients, variables, learning_rate):
+        """`update_step` of all variables, in a few calls of PyTorch."""
+        torch = importlib.import_module("torch")
+        weights = [variable.value for variable in variables]
+        rate = ops.convert_to_tensor(learning_rate)
+        with torch.no_grad():
+            steps = self._decayed(torch, gradients, weights, variables)
+            if self.momentum:
+                velocities = [
+                    self.velocities[self._get_variable_index(variable)].value
+                    for variable in variables
+                ]
+                torch._foreach_mul_(velocities, self.momentum)
+                torch._foreach_add_(velocities, steps)
+                if self.nesterov:
+                    ahead = torch._foreach_mul(velocities, self.momentum)
+                    steps = torch._foreach_add(ahead, steps)
+                else:
+                    steps = velocities
+            # As `alpha` the rate would have to come from the device first.
+            torch._foreach_sub_(weights, torch._foreach_mul(steps, rate))
+
+    def _decayed(self, torch, gradients, weights, variables):
+        """The gradients, with the decay of those variables that decay."""
+        steps = [
+            ops.cast(gradient, keras.backend.standardize_dtype(weight.dtype))
+            for gradient, weight in zip(gradients, weights, strict=True)
+        ]
+        decaying = [
+            place
+            for place, variable in enumerate(variables)
+            if self.weight_decay and self._use_weight_decay(variable)
+        ]
+        if decaying:
+            added = torch._foreach_add(
+                [steps[place] for place in decaying],
+                [weights[place] for place in decaying],
+                alpha=self.weight_decay,
+            )
+            for place, step in zip(decaying, added, strict=True):
+                steps[place] = step
+        return steps
+
     def get_config(self):
         config = super().get_config()
         config.update(momentum=self.momentum, nesterov=self.nesterov)
@@ -112,3 +165,11 @@ class SGD(keras.optimizers.Optimizer):
     def _apply_weight_decay(self, variables):
         # The base class decays here, decoupled; `update_step` does it coupled.
         return
+
+
+def _in_place(variables):
+    """Whether PyTorch may change them in place: not in a `StatelessScope`."""
+    if keras.backend.backend() != "torch":
+        return False
+    parameter = importlib.import_module("torch").nn.Parameter
+    return all(isinstance(variable.value, parameter) for variable in variables)

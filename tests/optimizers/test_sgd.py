@@ -84,6 +84,62 @@ def test_decays_every_variable_unless_excluded():
     assert float(ops.convert_to_numpy(bias)[0]) == 1.0
 
 
+class OneByOne(SGD):
+    """Has an update of its own, which must be the one that is called."""
+
+    calls = 0
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.calls += 1
+        super().update_step(gradient, variable, learning_rate)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"momentum": 0.9},
+        {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+        {"weight_decay": 0.1, "clipnorm": 0.5},
+        {"momentum": 0.9, "gradient_accumulation_steps": 2, "use_ema": True},
+    ],
+    ids=str,
+)
+def test_all_variables_together_as_one_by_one(options, rng):
+    gradients = [rng.normal(size=s).astype("float32") for s in [(2, 3), (4,)]]
+    given = [ops.convert_to_tensor(gradient) for gradient in gradients]
+    found = {}
+    for kind in (SGD, OneByOne):
+        optimizer = kind(0.1, **options)
+        variables = [keras.Variable(ops.ones_like(g)) for g in given]
+        optimizer.build(variables)
+        optimizer.exclude_from_weight_decay(variables[:1])
+        for _ in range(6):
+            optimizer.apply(given, variables)
+        found[kind] = [*variables, *optimizer.variables]
+    assert optimizer.calls > 0
+    for one, other in zip(*found.values(), strict=True):
+        one, other = (ops.convert_to_numpy(each) for each in (one, other))
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    for kept, gradient in zip(given, gradients, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(kept), gradient)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow",
+    reason="Keras has no stateless updates on TensorFlow",
+)
+def test_stateless_it_changes_nothing_in_place():
+    optimizer, variable = SGD(0.1, 0.9), keras.Variable([1.0])
+    optimizer.build([variable])
+    held = [ops.copy(v) for v in optimizer.variables]
+    values, state = ops.convert_to_tensor([5.0]), [ops.copy(v) for v in held]
+    (moved,), _ = optimizer.stateless_apply(state, [ops.ones(1)], [values])
+    assert float(moved[0]) == pytest.approx(4.9)
+    for unmoved, value in [(values, 5.0), (variable, 1.0), (state[-1], 0.0)]:
+        assert float(ops.convert_to_numpy(unmoved)[0]) == value
+
+
 def test_in_fit_it_decays_once_and_batch_norm_too(digits):
     x, y = digits[0][:32], digits[1][:32]
     model = keras.Sequential(
