@@ -61,6 +61,27 @@ def current_values(model: keras.Model, variables: Sequence) -> list[Any]:
     return [ops.stop_gradient(variable) for variable in variables]
 
 
+def give_back_state(model: keras.Model, state: Any, *_: Any) -> None:
+    """Gives a model its variables back after a step of Keras has failed.
+
+    On JAX, `fit` and `evaluate` take them from the model meanwhile, and an
+    error within a step would lose them.
+
+    Args:
+        model: The model.
+        state: The first argument of its `train_function` or `test_function`.
+    """
+    if keras.backend.backend() != "jax":
+        return
+    names = ["trainable", "non_trainable", "optimizer", "metrics"]
+    if len(state) < len(names):
+        names.remove("optimizer")
+    named = zip(names, state, strict=True)
+    model._jax_state = {f"{name}_variables": values for name, values in named}
+    model._jax_state_synced = False
+    model.jax_state_sync()
+
+
 @contextlib.contextmanager
 def _single_precision(model: keras.Model) -> Iterator[None]:
     """Lets layers of half precision compute in float32."""

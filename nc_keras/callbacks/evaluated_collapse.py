@@ -1,18 +1,13 @@
-import contextlib
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from nc_keras.callbacks.step_features import step_features
-from nc_keras.graph import one_more_metric
-from nc_keras.measuring.extractor import FeatureExtractor
-from nc_keras.measuring.registry import tags
+from nc_keras.callbacks.step_features import StepFeatures
 from nc_keras.metrics.collapse_metric import CollapseMetric
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
-
-_NEEDED = ("scatter", "principal_variances", "kernel")
+from nc_keras.metrics.collapse_metrics import tags_from_statistics
 
 
 class EvaluatedCollapse(keras.callbacks.Callback):
@@ -41,10 +36,10 @@ class EvaluatedCollapse(keras.callbacks.Callback):
 
     Raises:
         ValueError: If the head cannot be found, or is called more than once;
-            and at the end of an evaluation if the features of an example are
-            no vector, the labels not one per feature or of several outputs,
-            or one of them names no class or several; or if the model's own
-            `test_step` or `compute_loss` hid the examples.
+            if the features of an example are no vector, or the labels not
+            one per feature, or of several outputs; and at the end of an
+            evaluation if a label names no class or several, or if the model's
+            own `test_step` or `compute_loss` hid the examples.
 
     Example:
 
@@ -62,30 +57,15 @@ class EvaluatedCollapse(keras.callbacks.Callback):
         super().__init__()
         self.head = head
         self.values: dict[str, Any] = {}
-        self._undo = contextlib.ExitStack()
+        self._steps = StepFeatures("EvaluatedCollapse", training=False)
         self._is_fitting = self._is_new = False
 
     def set_model(self, model):
-        self._undo.close()
-        self._is_fitting = False  # An interrupted `fit` does not say its end.
         super().set_model(model)
-        self._extractor = FeatureExtractor(model, self.head)
-        dim, classes = self._extractor.kernel.shape
-        strategy = getattr(model, "distribute_strategy", None)
-        with strategy.scope() if strategy else contextlib.nullcontext():
-            self._metric = _Gathered(
-                classes, "evaluated_collapse", _precision()
-            )
-            self._metric.build(dim)
-        self._extractor.refuse_unknown()
-        self._refused = self._undo.enter_context(
-            step_features(
-                *(model, self._extractor.head, self._metric.update_state),
-                name="EvaluatedCollapse",
-                training=False,
-            )
+        self._is_fitting = False  # An interrupted `fit` does not say its end.
+        self._extractor, self._metric = self._steps.attach_metric(
+            model, self.head, _Gathered
         )
-        self._undo.enter_context(one_more_metric(model, self._metric))
 
     def get_state(self) -> dict:
         """What `Checkpoint` keeps: the last values."""
@@ -103,8 +83,6 @@ class EvaluatedCollapse(keras.callbacks.Callback):
 
     def on_test_end(self, logs=None):
         try:
-            if self._refused:
-                raise self._refused.pop()
             self.values = self._metric.evaluated(self._extractor.kernel)
             self._is_new = True
         except ValueError:
@@ -112,7 +90,7 @@ class EvaluatedCollapse(keras.callbacks.Callback):
             raise
         finally:
             if not self._is_fitting:
-                self._undo.close()
+                self._steps.detach()
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
@@ -121,7 +99,7 @@ class EvaluatedCollapse(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._is_fitting = False
-        self._undo.close()
+        self._steps.detach()
 
 
 def _precision():
@@ -131,6 +109,10 @@ def _precision():
 
 class _Gathered(CollapseMetric):
     """Is evaluated once at the end, not in each step."""
+
+    def __init__(self, classes, dim):
+        super().__init__(classes, "evaluated_collapse", _precision())
+        self.build(dim)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None:
@@ -154,5 +136,5 @@ class _Gathered(CollapseMetric):
             )
         is_finite = statistics is not None and np.isfinite(kernel).all()
         if not is_finite or not statistics.counts.all():
-            return dict.fromkeys(tags(*_NEEDED), float("nan"))
+            return dict.fromkeys(tags_from_statistics(), float("nan"))
         return metrics_from_statistics(statistics, kernel)

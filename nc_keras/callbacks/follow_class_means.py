@@ -1,9 +1,8 @@
-import contextlib
 from typing import Any
 
 import keras
 
-from nc_keras.callbacks.step_features import step_features
+from nc_keras.callbacks.step_features import StepFeatures
 from nc_keras.graph import all_layers
 from nc_keras.graph import resolve_layer
 from nc_keras.layers.nearest_etf_classifier import NearestETFClassifier
@@ -43,10 +42,10 @@ class FollowClassMeans(keras.callbacks.Callback):
     def __init__(self, head: Any = None):
         super().__init__()
         self.head = head
-        self._undo = contextlib.ExitStack()
+        self._steps = StepFeatures("FollowClassMeans")
 
     def set_model(self, model: Any) -> None:
-        self._undo.close()
+        self._steps.detach()
         super().set_model(model)
         layers = all_layers(model)
         if self.head is not None:
@@ -63,9 +62,7 @@ class FollowClassMeans(keras.callbacks.Callback):
         def follow(labels, features, weights):
             head.follow(features, labels, weights)
 
-        self._undo.enter_context(
-            step_features(model, head, follow, "FollowClassMeans")
-        )
+        self._steps.attach(model, head, follow)
 
     def on_train_end(self, logs=None):
-        self._undo.close()
+        self._steps.detach()

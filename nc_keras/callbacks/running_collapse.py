@@ -1,17 +1,12 @@
-import contextlib
 from typing import Any
 
 import keras
 
 from nc_keras.callbacks.schedule import UNMEASURED
-from nc_keras.callbacks.step_features import step_features
-from nc_keras.graph import one_more_metric
-from nc_keras.measuring.extractor import FeatureExtractor
-from nc_keras.measuring.registry import tags
+from nc_keras.callbacks.step_features import StepFeatures
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
+from nc_keras.metrics.collapse_metrics import tags_from_statistics
 from nc_keras.metrics.running_statistics import RunningStatistics
-
-_NEEDED = ("scatter", "principal_variances", "kernel")
 
 
 class RunningCollapse(keras.callbacks.Callback):
@@ -60,23 +55,14 @@ class RunningCollapse(keras.callbacks.Callback):
         super().__init__()
         self.head = head
         self.without_drift = without_drift
-        self._undo = contextlib.ExitStack()
+        self._steps = StepFeatures("RunningCollapse")
 
     def set_model(self, model):
-        self._undo.close()
         super().set_model(model)
-        self._extractor = FeatureExtractor(model, self.head)
-        dim, classes = self._extractor.kernel.shape
-        strategy = getattr(model, "distribute_strategy", None)
-        with strategy.scope() if strategy else contextlib.nullcontext():
-            self._metric = RunningStatistics(classes, dim)
         self._means = self._statistics = None
-        self._extractor.refuse_unknown()
-        head = self._extractor.head
-        self._undo.enter_context(
-            step_features(model, head, self._update, "RunningCollapse")
+        self._extractor, self._metric = self._steps.attach_metric(
+            model, self.head, RunningStatistics
         )
-        self._undo.enter_context(one_more_metric(model, self._metric))
 
     def get_state(self) -> dict:
         """What `Checkpoint` keeps: the class means of the last epoch."""
@@ -98,7 +84,7 @@ class RunningCollapse(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         self._gather()
-        logs.update({f"running_{tag}": UNMEASURED for tag in tags(*_NEEDED)})
+        logs |= {f"running_{tag}": UNMEASURED for tag in tags_from_statistics()}
         statistics = self._statistics
         if statistics is None or not statistics.counts.all():
             return
@@ -107,11 +93,8 @@ class RunningCollapse(keras.callbacks.Callback):
         logs.update({f"running_{tag}": v for tag, v in values.items()})
 
     def on_train_end(self, logs=None):
-        self._undo.close()
+        self._steps.detach()
 
     def _gather(self):
         if self._statistics is None:
             self._statistics = self._metric.statistics(self.without_drift)
-
-    def _update(self, labels, features, weights):
-        self._metric.update_state(labels, features, weights)

@@ -240,11 +240,6 @@ def select(
     return [m for m in METRICS.values() if m.tag in tags]
 
 
-def tags(*have: str) -> list[str]:
-    """Returns the default metrics that need these alone, and no examples."""
-    return [m.tag for m in select(None, have) if m.over != "examples"]
-
-
 def _listed(metrics):
     if isinstance(metrics, str):
         return [metrics]

@@ -12,10 +12,10 @@ from nc_keras.measuring.evaluation import evaluate
 from nc_keras.measuring.evaluation import with_principal_variances
 from nc_keras.measuring.last_layer import LastLayer
 from nc_keras.measuring.registry import select
-from nc_keras.measuring.registry import tags
 from nc_keras.metrics.centered_sums import CenteredSums
 from nc_keras.metrics.centered_sums import to_tensor
 from nc_keras.metrics.collapse_metrics import metrics_from_statistics
+from nc_keras.metrics.collapse_metrics import tags_from_statistics
 
 
 @keras.saving.register_keras_serializable(package="nc_keras")
@@ -128,9 +128,8 @@ class CollapseMetric(CenteredSums):
         ):  # A tensor of a function being compiled has no value yet.
             return self._result_on_device(kernel)
         if not (counts > 0).all() or not np.isfinite(scatter).all():
-            have = ["scatter", "principal_variances"]
-            have += [] if kernel is None else ["kernel"]
-            return dict.fromkeys(tags(*have), float("nan"))
+            tags = tags_from_statistics(kernel is not None)
+            return dict.fromkeys(tags, float("nan"))
         if kernel is not None:
             kernel = ops.convert_to_numpy(kernel)
         return metrics_from_statistics(self.statistics(), kernel)

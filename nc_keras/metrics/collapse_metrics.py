@@ -160,3 +160,19 @@ def metrics_from_statistics(
     layer = layer_of(statistics, scaled(kernel, -head_size), missing=missing)
     values = evaluate(layer, select(None, available(layer)))
     return restored(values, 0, head_size)
+
+
+def tags_from_statistics(has_kernel: bool = True) -> list[str]:
+    """Returns the tags of `metrics_from_statistics`.
+
+    Args:
+        has_kernel: Boolean, whether the head is there.
+
+    Example:
+
+    >>> from nc_keras.metrics.collapse_metrics import tags_from_statistics
+    >>> tags_from_statistics()[:2]
+    ['nc1', 'nc1_cdnv']
+    """
+    have = ["scatter", "principal_variances", *["kernel"] * has_kernel]
+    return [m.tag for m in select(None, have) if m.over != "examples"]
