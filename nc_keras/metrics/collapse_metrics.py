@@ -172,7 +172,7 @@ def tags_from_statistics(has_kernel: bool = True) -> list[str]:
 
     >>> from nc_keras.metrics.collapse_metrics import tags_from_statistics
     >>> tags_from_statistics()[:2]
-    ['nc1', 'nc1_cdnv']
+    ['nc1', 'nc1_trace_ratio']
     """
     have = ["scatter", "principal_variances", *["kernel"] * has_kernel]
     return [m.tag for m in select(None, have) if m.over != "examples"]
