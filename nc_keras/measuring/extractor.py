@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_keras.measuring.batch_size import suitable_batch_size
 from nc_keras.measuring.batches import NoExamplesError
 from nc_keras.measuring.batches import batches_of
 from nc_keras.measuring.forward import Forward
@@ -137,7 +138,7 @@ class FeatureExtractor:
         self,
         x: Any,
         y: Any = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         *,
         mask: Any = None,
         ignore_label: int | None = None,
@@ -151,7 +152,8 @@ class FeatureExtractor:
                 `(x, y, sample_weight)`. Examples of weight zero are left
                 out; any other weight counts once.
             y: Integer or one-hot labels, one per example or one per token.
-            batch_size: Integer, for arrays. The last partial batch counts.
+            batch_size: Integer, for arrays, or `None` for one that suits the
+                model (256 to 2,048). The last partial batch counts.
             mask: Array of the shape of the integer labels, or one value an
                 example: what is zero or false is left out. For arrays.
             ignore_label: Integer label that is left out, such as -100 or the
@@ -175,7 +177,7 @@ class FeatureExtractor:
         self,
         x: Any,
         y: Any = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         mask: Any = None,
         ignore_label: int | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -186,7 +188,7 @@ class FeatureExtractor:
         Args:
             x: As in `__call__`; so for the other arguments.
             y: Labels.
-            batch_size: Integer.
+            batch_size: Integer or `None`.
             mask: Array.
             ignore_label: Integer.
 
@@ -213,7 +215,7 @@ class FeatureExtractor:
         self,
         x: Any,
         y: Any = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         mask: Any = None,
         ignore_label: int | None = None,
     ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
@@ -222,7 +224,7 @@ class FeatureExtractor:
         Args:
             x: As in `__call__`; so for the other arguments.
             y: Labels.
-            batch_size: Integer.
+            batch_size: Integer or `None`.
             mask: Array.
             ignore_label: Integer.
 
@@ -243,6 +245,8 @@ class FeatureExtractor:
         ...     print([array.shape for array in features])
         [(5, 8), (5, 3)]
         """
+        if batch_size is None:
+            batch_size = suitable_batch_size(self.model)
         batches = batches_of(self.model, x, y, batch_size, mask, self.outputs)
         is_empty, is_left = True, False
         for inputs, targets, keep in batches:

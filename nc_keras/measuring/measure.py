@@ -55,7 +55,7 @@ def measure(
             batches whose labels do not matter; all of them in every process.
         **options: The options that all measurements share:
             `batch_size`: Integer, for arrays. The values do not depend on it.
-            Defaults to `256`.
+            By default one that suits the model, from 256 to 2,048.
             `head`: The classifier layer or its name. Only needed where it is
             not the last layer with weights, or the model is subclassed.
             `features`: As in `nc_keras.FeatureExtractor`: another layer to
@@ -105,14 +105,14 @@ def measure(
 
 
 def ood_mean(
-    extractor: FeatureExtractor, ood: Any, batch_size: int = 256
+    extractor: FeatureExtractor, ood: Any, batch_size: int | None = None
 ) -> np.ndarray:
     """Returns the mean feature of out-of-distribution examples.
 
     Args:
         extractor: The `FeatureExtractor`.
         ood: As in `measure`.
-        batch_size: Integer, for arrays.
+        batch_size: As in `measure`.
     """
     labels = None
     if hasattr(ood, "shape"):

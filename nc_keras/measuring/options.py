@@ -31,7 +31,7 @@ class Options(TypedDict, total=False):
     head: Any
     features: Any
     pooling: str | None
-    batch_size: int
+    batch_size: int | None
     metrics: str | Iterable[str] | None
     num_classes: int | None
     ignore_label: int | None
@@ -48,7 +48,7 @@ class Plan:
     head: Any = None
     features: Any = None
     pooling: str | None = None
-    batch_size: int = 256
+    batch_size: int | None = None
     metrics: str | Iterable[str] | None = None
     num_classes: int | None = None
     ignore_label: int | None = None

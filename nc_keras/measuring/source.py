@@ -39,7 +39,7 @@ class FeatureSource:
         extractor: FeatureExtractor,
         x: Any,
         y: Any = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         memory: int = MEMORY,
         may_be_empty: bool = False,
         **choice: Any,

@@ -25,6 +25,7 @@ from nc_keras.experiments.training.resumable import Resumable
 from nc_keras.experiments.training.resumable import make_deterministic
 from nc_keras.experiments.training.robustness import Robustness
 from nc_keras.experiments.training.stopwatch import Stopwatch
+from nc_keras.measuring.batch_size import suitable_batch_size
 from nc_keras.metrics import METRICS
 from nc_keras.processes import is_first_process
 
@@ -105,7 +106,7 @@ class Training:
         lasting = [
             *follow(model),
             self.stopwatch,
-            panels(settings, run, dataset, self.folder),
+            panels(settings, run, dataset, model, self.folder),
         ]
         if settings.deepfool:
             lasting.append(Robustness(self.folder, dataset, settings.deepfool))
@@ -151,7 +152,7 @@ class Training:
                 self.shared_by,
                 settings.remainder,
             ),
-            **validation(self.dataset),
+            **validation(self.dataset, suitable_batch_size(self.model)),
             validation_freq=settings.measured_epochs,
         )
 
@@ -261,10 +262,12 @@ def panels(
     settings: Settings,
     run: Run,
     dataset: Dataset | ImageStream,
+    model: keras.Model,
     folder: pathlib.Path,
 ) -> keras.callbacks.Callback:
     """Returns the callback that measures training and test images."""
-    train, test = dataset.measured_train_data(256), dataset.test_data(256)
+    size = suitable_batch_size(model)
+    train, test = dataset.measured_train_data(size), dataset.test_data(size)
     # A stream is measured whole by every process.
     shared = devices.several_processes() and test[1] is not None
     if shared:
@@ -304,9 +307,9 @@ def kernel_alignment(
     )
 
 
-def validation(dataset: Dataset | ImageStream) -> dict:
+def validation(dataset: Dataset | ImageStream, batch_size: int) -> dict:
     """Returns the arguments of `keras.Model.fit` for the test images."""
-    test = dataset.test_data(256)
+    test = dataset.test_data(batch_size)
     if test[1] is None:
         return {"validation_data": test[0]}
-    return {"validation_data": test, "validation_batch_size": 256}
+    return {"validation_data": test, "validation_batch_size": batch_size}
