@@ -51,19 +51,21 @@ class BatchNormalization(keras.layers.BatchNormalization):
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
+        backend = keras.backend.backend()
+        # Kernels take statistics in float32 alone.
+        plain = self.variable_dtype == "float32" and self._reduces_all_but_last
         renorm = getattr(self, "renorm", False)  # Not every Keras has it.
         if renorm or not (training and self.trainable):
+            if plain and backend == "torch" and not renorm:
+                return self._call_torch(inputs, training=False)
             return super().call(inputs, training=training, mask=mask)
-        # The kernel takes statistics in float32 alone.
-        plain = self.variable_dtype == "float32" and mask is None
-        plain = plain and not self.synchronized
-        if plain and self._reduces_all_but_last:
+        if plain and mask is None and not self.synchronized:
             if _has_kernel(inputs):
                 return self._call_kernel(inputs)
-            if keras.backend.backend() == "jax":
+            if backend == "jax":
                 return self._call_flat(inputs)
-            if keras.backend.backend() == "torch" and _several(inputs):
-                return self._call_torch(inputs)
+            if backend == "torch" and _several(inputs):
+                return self._call_torch(inputs, training=True)
         kept = ops.multiply(self.momentum, self.moving_variance)
         outputs = super().call(inputs, training=training, mask=mask)
         # What this batch added, its variance being biased.
@@ -99,10 +101,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
         self._move(mean, variance)
         return ops.reshape(outputs, shape)
 
-    def _call_torch(self, inputs):
-        """The same by PyTorch's kernel, which gives the batch's statistics."""
+    def _call_torch(self, inputs, training):
+        """The same by PyTorch's kernel, in one pass over memory, not three."""
         mean, variance = (
-            ops.zeros(self.moving_mean.shape, "float32") for _ in range(2)
+            ops.zeros(kept.shape, "float32")
+            if training
+            else ops.convert_to_tensor(kept)
+            for kept in (self.moving_mean, self.moving_variance)
         )
         outputs = _backend().batch_norm(
             ops.moveaxis(inputs, -1, 1),
@@ -110,12 +115,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
             ops.convert_to_tensor(self.beta) if self.center else None,
             running_mean=mean,
             running_var=variance,
-            training=True,
-            momentum=1.0,  # They become those of the batch.
+            training=training,
+            momentum=1.0,  # In training they become those of the batch.
             eps=self.epsilon,
             cudnn_enabled=True,
         )
-        self._move(mean, variance)
+        if training:
+            self._move(mean, variance)
         return ops.moveaxis(outputs, 1, -1)
 
     def _call_flat(self, inputs):

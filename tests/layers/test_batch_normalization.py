@@ -114,11 +114,18 @@ def test_replicas_are_synchronised():
     assert max(errors["float64"].values()) < 36 * 16 * 2**-53
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", "float16", "mixed_bfloat16", "mixed_float16"]
+)
 def test_half_precision(dtype, rng):
     layer = nc_keras.layers.BatchNormalization(dtype=dtype)
     values = 3 * rng.normal(size=(16, 4, 4, 2))
-    assert layer(values, training=True).shape == values.shape
+    normal = (values - values.mean((0, 1, 2))) / values.std((0, 1, 2))
+    for training, expected in ((False, values), (True, normal)):
+        outputs = layer(values, training=training)
+        assert keras.backend.standardize_dtype(outputs.dtype) in dtype
+        outputs = ops.convert_to_numpy(ops.cast(outputs, "float32"))
+        np.testing.assert_allclose(outputs, expected, rtol=0.02, atol=0.05)
     found = ops.convert_to_numpy(ops.cast(layer.moving_variance, "float32"))
     values = values.reshape(-1, 2)
     expected = 0.9 + 0.1 * values.var(axis=0, ddof=1)
