@@ -65,13 +65,14 @@ def give_back_state(model: keras.Model, state: Any, *_: Any) -> None:
     """Gives a model its variables back after a step of Keras has failed.
 
     On JAX, `fit` and `evaluate` take them from the model meanwhile, and an
-    error within a step would lose them.
+    error while a step is compiled would lose them. What a step that has run
+    was given is gone.
 
     Args:
         model: The model.
         state: The first argument of its `train_function` or `test_function`.
     """
-    if keras.backend.backend() != "jax":
+    if keras.backend.backend() != "jax" or model._jax_state_synced:
         return
     names = ["trainable", "non_trainable", "optimizer", "metrics"]
     if len(state) < len(names):

@@ -16,10 +16,10 @@ def network(*widths, inputs=(4,)):
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
-        self.dense = keras.layers.Dense(3)
+        self.head = network(3)
 
     def call(self, x):
-        return self.dense(x)
+        return self.head(x)
 
 
 @pytest.mark.parametrize(
@@ -39,19 +39,36 @@ def test_the_largest_output_decides(model, size):
     assert suitable_batch_size(nested) == size
 
 
-def test_without_known_shapes_it_is_the_least():
+def split(x):
+    return keras.layers.Lambda(lambda x: [x[:, :2], x[:, 2:]])(x)[0]
+
+
+def twice(x):
+    dense = keras.layers.Dense(4)
+    return dense(dense(x))
+
+
+@pytest.mark.parametrize(
+    ("layer", "size"),
+    [
+        (lambda x: keras.ops.reshape(x, (-1, 4)), 2048),
+        (lambda x: keras.ops.tile(x, (1, 2**13))[:, :4], 256),
+        (lambda x: keras.layers.TimeDistributed(keras.layers.Dense(2))(x), 256),
+        (lambda x: keras.layers.MultiHeadAttention(1, 2)(x, x), 256),
+        (split, 256),
+        (twice, 2048),
+    ],
+)
+def test_operations_and_layers_that_are_made_of_others(layer, size):
+    inputs = keras.Input((2, 4) if size == 256 else (4,))
+    outputs = keras.layers.Dense(3)(layer(inputs))
+    assert suitable_batch_size(keras.Model(inputs, outputs)) == size
+
+
+def test_a_subclassed_model_says_nothing_of_its_layers():
     model = Subclassed()
     model(np.ones((2, 4)))
     assert suitable_batch_size(model) == 256
-
-
-def test_layers_of_several_outputs_and_calls():
-    inputs = keras.Input((4,))
-    dense = keras.layers.Dense(4)
-    hidden = dense(dense(inputs))
-    halves = keras.layers.Lambda(lambda x: [x[:, :2], x[:, 2:]])(hidden)
-    model = keras.Model(inputs, keras.layers.Dense(3)(halves[0]))
-    assert suitable_batch_size(model) == 2048
 
 
 def test_a_measurement_takes_it(rng):

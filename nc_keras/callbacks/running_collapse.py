@@ -96,5 +96,10 @@ class RunningCollapse(keras.callbacks.Callback):
         self._steps.detach()
 
     def _gather(self):
-        if self._statistics is None:
+        if self._statistics is not None:
+            return
+        try:
             self._statistics = self._metric.statistics(self.without_drift)
+        except ValueError:
+            self._steps.detach()
+            raise

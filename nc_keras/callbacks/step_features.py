@@ -22,7 +22,7 @@ class StepFeatures:
 
     It becomes a part of the compiled step. What it assigns to variables of
     the model, or of its metrics, lasts. What it refuses ends the training or
-    the evaluation, and leaves the model as it was.
+    the evaluation and this, and the model keeps its weights.
 
     Args:
         name: String, what asks for them, for errors.
@@ -139,27 +139,30 @@ def _each_step(model, head, update, training) -> Iterator[None]:
 def _guarded(model, kind, on_refusal) -> Iterator[None]:
     """Compiles the steps anew, and leaves the model whole if one refuses."""
 
-    def made(make, *args, **kwargs):
+    def make_guarded(make, *args, **kwargs):
         before = getattr(model, f"{kind}_function")
-        make(*args, **kwargs)
+        made = make(*args, **kwargs)
         function = getattr(model, f"{kind}_function")
         if function is before:
-            return
+            return made
 
         def guarded(*arguments):
             try:
                 return function(*arguments)
             except ValueError:
-                give_back_state(model, *arguments)
-                on_refusal()
+                try:
+                    give_back_state(model, *arguments)
+                finally:
+                    on_refusal()
                 raise
 
         setattr(model, f"{kind}_function", guarded)
+        return made
 
     # A function compiled before knows nothing of the new step.
     setattr(model, f"{kind}_function", None)
     try:
-        with around(model, f"make_{kind}_function", made):
+        with around(model, f"make_{kind}_function", make_guarded):
             yield
     finally:
         setattr(model, f"{kind}_function", None)

@@ -54,17 +54,18 @@ class BatchNormalization(keras.layers.BatchNormalization):
         backend = keras.backend.backend()
         # Kernels take statistics in float32 alone.
         plain = self.variable_dtype == "float32" and self._reduces_all_but_last
+        has_kernel = plain and self._takes(inputs)
         renorm = getattr(self, "renorm", False)  # Not every Keras has it.
         if renorm or not (training and self.trainable):
-            if plain and backend == "torch" and not renorm:
+            if has_kernel and backend == "torch" and not renorm:
                 return self._call_torch(inputs, training=False)
             return super().call(inputs, training=training, mask=mask)
         if plain and mask is None and not self.synchronized:
-            if _has_kernel(inputs):
-                return self._call_kernel(inputs)
             if backend == "jax":
                 return self._call_flat(inputs)
-            if backend == "torch" and _several(inputs):
+            if has_kernel and backend == "tensorflow":
+                return self._call_kernel(inputs)
+            if has_kernel and backend == "torch" and _several(inputs):
                 return self._call_torch(inputs, training=True)
         kept = ops.multiply(self.momentum, self.moving_variance)
         outputs = super().call(inputs, training=training, mask=mask)
@@ -77,6 +78,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
     @property
     def _reduces_all_but_last(self):
         return self._reduction_axes == list(range(len(self._reduction_axes)))
+
+    def _takes(self, inputs):
+        """Whether a backend's kernel takes them, and gives what Keras does."""
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        return dtype == self.compute_dtype != "float64"
 
     def _call_kernel(self, inputs):
         """The same by one kernel, where there is one: half the time of a step.
@@ -103,6 +109,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _call_torch(self, inputs, training):
         """The same by PyTorch's kernel, in one pass over memory, not three."""
+        last = len(inputs.shape) - 1
         mean, variance = (
             ops.zeros(kept.shape, "float32")
             if training
@@ -110,7 +117,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             for kept in (self.moving_mean, self.moving_variance)
         )
         outputs = _backend().batch_norm(
-            ops.moveaxis(inputs, -1, 1),
+            ops.transpose(inputs, (0, last, *range(1, last))),
             ops.convert_to_tensor(self.gamma) if self.scale else None,
             ops.convert_to_tensor(self.beta) if self.center else None,
             running_mean=mean,
@@ -122,7 +129,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
         if training:
             self._move(mean, variance)
-        return ops.moveaxis(outputs, 1, -1)
+        return ops.transpose(outputs, (0, *range(2, last + 1), 1))
 
     def _call_flat(self, inputs):
         """The same of a matrix: XLA takes half the time on a CPU."""
@@ -158,13 +165,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
         for axis in self._reduction_axes:
             count = count * shape[axis]
         return _of_all_replicas(count) if self.synchronized else count
-
-
-def _has_kernel(inputs):
-    """Whether the backend has one kernel for it: TensorFlow, for float32."""
-    return keras.backend.backend() == "tensorflow" and (
-        keras.backend.standardize_dtype(inputs.dtype) != "float64"
-    )
 
 
 def _several(inputs):

@@ -57,9 +57,10 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
 
     def _call_torch(self, inputs):
         """PyTorch's, of the images as they lie: Keras copies them first."""
-        images = ops.moveaxis(ops.convert_to_tensor(inputs), -1, 1)
+        images = ops.transpose(inputs, (0, 3, 1, 2))
         pool = importlib.import_module("torch").max_pool2d
-        return ops.moveaxis(pool(images, self.pool_size, self.strides), 1, -1)
+        outputs = pool(images, self.pool_size, self.strides)
+        return ops.transpose(outputs, (0, 2, 3, 1))
 
     @property
     def _is_unpadded(self):

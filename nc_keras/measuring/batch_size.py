@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 
-from nc_keras.graph import all_layers
+from nc_keras.graph import children
+from nc_keras.graph import is_graph
 
 LEAST, MOST = 256, 2_048
 # Larger blocks come from the system anew each time, as pages of zeros, which
@@ -21,8 +22,8 @@ def suitable_batch_size(model: keras.Model) -> int:
     at a time, on a CPU too.
 
     Args:
-        model: A model. Where the shapes of its layers are not known, as in
-            one that is subclassed, it is 256.
+        model: A model. Where a shape is not known, as in a subclassed model
+            or in a layer made of others, it is 256.
 
     Example:
 
@@ -32,10 +33,26 @@ def suitable_batch_size(model: keras.Model) -> int:
     >>> suitable_batch_size(nc_keras.models.ConvNet((32, 32, 3), 10))
     256
     """
-    layers = all_layers(model)
-    outputs: list[Any] = [getattr(layer, "output", None) for layer in layers]
-    shapes = [tuple(o.shape[1:]) for o in outputs if hasattr(o, "shape")]
-    if not shapes or any(None in shape for shape in shapes):
+    shapes: list[Any] = [
+        getattr(output, "shape", None) for output in _outputs(model)
+    ]
+    if any(shape is None or None in shape[1:] for shape in shapes):
         return LEAST
-    fitting = _BYTES // (4 * max(map(math.prod, shapes))) or 1
+    largest = max(1, *(math.prod(shape[1:]) for shape in shapes))
+    fitting = max(1, _BYTES // (4 * largest))
     return max(LEAST, min(MOST, 2 ** int(math.log2(fitting))))
+
+
+def _outputs(model):
+    """What each operation of a graph gives; `None` where that is not known."""
+    if not is_graph(model):
+        return [None]
+    outputs: list[Any] = list(model.outputs)
+    for operation in getattr(model, "operations", model.layers):
+        if isinstance(operation, keras.Model):
+            outputs += _outputs(operation)
+        elif isinstance(operation, keras.Layer) and children(operation):
+            outputs.append(None)
+        else:
+            outputs.append(getattr(operation, "output", None))
+    return outputs

@@ -3,6 +3,9 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend.common.stateless_scope import (  # It is not public.
+    in_stateless_scope,
+)
 
 from nc_keras.optimizers.decay import validated_decay
 from nc_keras.optimizers.decay import with_decay
@@ -107,7 +110,8 @@ class SGD(keras.optimizers.Optimizer):
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         is_own = type(self).update_step is SGD.update_step
-        if is_own and _in_place(trainable_variables):
+        on_torch = keras.backend.backend() == "torch"
+        if is_own and on_torch and not in_stateless_scope():
             self._step_together(grads, trainable_variables, learning_rate)
         else:
             super()._backend_update_step(
@@ -130,7 +134,8 @@ class SGD(keras.optimizers.Optimizer):
                 torch._foreach_add_(velocities, steps)
                 if self.nesterov:
                     ahead = torch._foreach_mul(velocities, self.momentum)
-                    steps = torch._foreach_add(ahead, steps)
+                    torch._foreach_add_(ahead, steps)
+                    steps = ahead
                 else:
                     steps = velocities
             # As `alpha` the rate would have to come from the device first.
@@ -165,11 +170,3 @@ class SGD(keras.optimizers.Optimizer):
     def _apply_weight_decay(self, variables):
         # The base class decays here, decoupled; `update_step` does it coupled.
         return
-
-
-def _in_place(variables):
-    """Whether PyTorch may change them in place: not in a `StatelessScope`."""
-    if keras.backend.backend() != "torch":
-        return False
-    parameter = importlib.import_module("torch").nn.Parameter
-    return all(isinstance(variable.value, parameter) for variable in variables)

@@ -231,17 +231,35 @@ def test_labels_that_name_no_class_are_refused():
             fitted("mse" if labels.ndim == 2 else nc_keras.losses.CE(), labels)
 
 
+def test_a_model_whose_labels_were_refused_is_as_before(rng):
+    model = nc_keras.models.MLP((4,), 3, widths=(8,))
+    model.compile("sgd", loss=nc_keras.losses.CE())
+    x, before = rng.normal(size=(60, 4)), dict(vars(model)).keys()
+    with pytest.raises(ValueError, match="names no class"):
+        model.fit(
+            *(x, np.arange(60) % 3 + 7),
+            callbacks=[RunningCollapse()],
+            verbose=0,
+        )
+    added = set(vars(model)) - before
+    assert not {name for name in added if not name.startswith("_")} - {
+        "history"
+    }
+    assert all(m.name != "running_statistics" for m in model.metrics)
+
+
 def test_labels_of_several_outputs_are_refused():
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(8)(inputs)
     head = keras.layers.Dense(3, name="a")
     model = keras.Model(
-        inputs, {"a": head(hidden), "b": keras.layers.Dense(2)(hidden)}
+        inputs,
+        {"a": head(hidden), "b": keras.layers.Dense(2, name="b")(hidden)},
     )
     model.compile("sgd", loss=dict.fromkeys("ab", nc_keras.losses.CE()))
     x, labels = np.ones((60, 4)), {"a": np.arange(60) % 3, "b": np.zeros(60)}
     before = model.predict(x, verbose=0)["b"]
-    callbacks = [RunningCollapse(head)]
+    callbacks = [RunningCollapse(head), RunningCollapse("b")]
     with pytest.raises(ValueError, match="labels in a dict of 2"):
         model.fit(x, labels, verbose=0, callbacks=callbacks)
     np.testing.assert_array_equal(model.predict(x, verbose=0)["b"], before)

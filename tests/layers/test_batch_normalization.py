@@ -133,6 +133,22 @@ def test_half_precision(dtype, rng):
     np.testing.assert_allclose(found, expected, rtol=0.03)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float16", "float64"])
+@pytest.mark.parametrize("training", [False, True])
+def test_other_dtypes_than_its_own(dtype, training):
+    x = ops.convert_to_tensor(np.arange(12).reshape(6, 2).astype(dtype))
+    found, expected = (
+        layer(momentum=0.9, epsilon=1e-5, autocast=False)(x, training=training)
+        for layer in (
+            nc_keras.layers.BatchNormalization,
+            keras.layers.BatchNormalization,
+        )
+    )
+    assert found.dtype == expected.dtype
+    found, expected = (ops.convert_to_numpy(y) for y in (found, expected))
+    np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-5)
+
+
 def test_a_frozen_layer_keeps_its_statistics():
     layer = nc_keras.layers.BatchNormalization()
     layer.build((None, 2))
