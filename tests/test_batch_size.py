@@ -52,7 +52,7 @@ def twice(x):
     ("layer", "size"),
     [
         (lambda x: keras.ops.reshape(x, (-1, 4)), 2048),
-        (lambda x: keras.ops.tile(x, (1, 2**13))[:, :4], 256),
+        (lambda x: keras.ops.tile(x, [1, 1, 2**13])[:, :, :4], 256),
         (lambda x: keras.layers.TimeDistributed(keras.layers.Dense(2))(x), 256),
         (lambda x: keras.layers.MultiHeadAttention(1, 2)(x, x), 256),
         (split, 256),
