@@ -79,7 +79,6 @@ def give_back_state(model: keras.Model, state: Any, *_: Any) -> None:
         names.remove("optimizer")
     named = zip(names, state, strict=True)
     model._jax_state = {f"{name}_variables": values for name, values in named}
-    model._jax_state_synced = False
     model.jax_state_sync()
 
 
