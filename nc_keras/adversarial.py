@@ -127,7 +127,7 @@ def measure(
     x: Any,
     perturbed: Any,
     y: Any,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> dict[str, float]:
     """Measures perturbed examples by the class means of the clean ones.
 
@@ -145,7 +145,7 @@ def measure(
         x: Array of clean examples.
         perturbed: Array of the same examples, perturbed.
         y: Integer or one-hot labels of both.
-        batch_size: Integer.
+        batch_size: Integer; by default one that suits the model.
 
     Returns:
         Dictionary as that of `collapse_of_perturbed`.

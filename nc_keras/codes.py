@@ -109,7 +109,7 @@ def activation_codes(
     model: keras.Model,
     x: Any,
     layers: Iterable[Any] | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Codes:
     """Computes the codes of examples in one forward pass.
 
@@ -124,7 +124,7 @@ def activation_codes(
         model: A built `keras.Model`.
         x: Array of `N` examples, or a dataset of batches `(x, y)`.
         layers: Layers or their names; by default `relu_layers(model)`.
-        batch_size: Integer.
+        batch_size: Integer; by default one that suits the model.
 
     Returns:
         `Codes`, of `N width / 8` bytes.

@@ -47,7 +47,7 @@ def measure(
     model: keras.Model,
     x: Any,
     labels: Any,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     metrics: Any = None,
 ) -> LabelSets:
     """Measures the features before a model's head by their sets of labels.
@@ -66,7 +66,7 @@ def measure(
         model: A built `keras.Model` with a linear head.
         x: Array of `N` examples.
         labels: Array of shape `(N, C)` of zeros and ones.
-        batch_size: Integer.
+        batch_size: Integer; by default one that suits the model.
         metrics: As in `nc_keras.metrics.collapse_metrics`.
 
     Raises:

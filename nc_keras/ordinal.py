@@ -21,7 +21,7 @@ __all__ = ["collapse_metrics", "measure"]
 
 
 def measure(
-    model: keras.Model, x: Any, y: Any, batch_size: int = 256
+    model: keras.Model, x: Any, y: Any, batch_size: int | None = None
 ) -> dict[str, float]:
     """Measures how far ordered classes have collapsed to a line.
 
@@ -43,7 +43,7 @@ def measure(
             `nc_keras.layers.CumulativeLink`.
         x: Array of `N` examples.
         y: Integer or one-hot labels.
-        batch_size: Integer.
+        batch_size: Integer; by default one that suits the model.
 
     Returns:
         Dictionary as that of `collapse_metrics`.

@@ -40,7 +40,7 @@ def measure(
     x: Any,
     targets: Any,
     head: keras.Layer | str | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> dict[str, float]:
     """Measures how far the features of a regression have collapsed.
 
@@ -63,7 +63,7 @@ def measure(
         x: Array of `N` examples.
         targets: Array of shape `(N, n)`, of `n` outputs.
         head: The last linear layer or its name; by default the last layer.
-        batch_size: Integer.
+        batch_size: Integer; by default one that suits the model.
 
     Returns:
         Dictionary as that of `collapse_metrics`.
@@ -161,7 +161,7 @@ def report(
     train: tuple[Any, Any],
     test: tuple[Any, Any] | None = None,
     head: keras.Layer | str | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     print_fn: Callable[[str], Any] = print,
 ) -> RegressionReport:
     """Prints how far a regression has collapsed, and returns the values.
@@ -185,7 +185,7 @@ def report(
         train: Tuple `(x, targets)` of arrays, the targets of shape `(N, n)`.
         test: Test set in the same form, or `None`.
         head: The last linear layer or its name; by default the last layer.
-        batch_size: Integer.
+        batch_size: Integer; by default one that suits the model.
         print_fn: Function that is given the table.
 
     Returns:
@@ -294,7 +294,7 @@ class RegressionCollapse(keras.callbacks.Callback):
         x: Array of examples.
         targets: Array of their targets, shape `(N, n)`.
         head: As in `measure`.
-        batch_size: Integer.
+        batch_size: Integer; by default one that suits the model.
     """
 
     def __init__(
@@ -302,7 +302,7 @@ class RegressionCollapse(keras.callbacks.Callback):
         x: Any,
         targets: Any,
         head: keras.Layer | str | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
     ):
         super().__init__()
         self._data, self._head = (x, targets), head

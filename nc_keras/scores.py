@@ -18,7 +18,7 @@ def relu_overlap(
     model: keras.Model,
     x: Any,
     layers: Iterable[Any] | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> float:
     """How differently an untrained network treats the examples of a batch.
 
@@ -40,7 +40,7 @@ def relu_overlap(
             statistics, where the authors' code uses those of the batch.
         x: Array, one batch of `B` examples.
         layers: As in `nc_keras.codes.activation_codes`.
-        batch_size: Integer, how many go through the network at once.
+        batch_size: Integer; by default one that suits the model.
 
     Returns:
         Float.

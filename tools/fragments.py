@@ -327,6 +327,23 @@ def forward(kept: Kept) -> str:
     )
 
 
+def callbacks(kept: Kept) -> str:
+    """What each callback costs, of the time of the training steps."""
+    return table(
+        [
+            {"callback": row["callback"]}
+            | {
+                of: f"{round(100 * row[share], 1) + 0.0:.1f}"  # No -0.0.
+                for of, share in (
+                    ("in each epoch, %", "share"),
+                    ("in 50 of 350 epochs, %", "scheduled"),
+                )
+            }
+            for row in _of(kept, "callbacks")
+        ]
+    )
+
+
 def classes(kept: Kept) -> str:
     """Time and memory of many classes, beside another library."""
     rows = {}
@@ -432,7 +449,8 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
         *(digits_sentence, turned_sentence),
         *(parity, verdict, moments, cases, arms, runs, grid, claims, bounds),
         *(observations, measurements, kernels, rare, rare_findings, ridges),
-        *(forward, evaluated, features, classes, margins, growth, speed),
+        *(forward, evaluated, features, callbacks, classes, margins),
+        *(growth, speed),
     )
 }
 

@@ -276,6 +276,12 @@ RESULTS = {
             backend="tensorflow",
         ),
         Result(
+            "bench_callbacks",
+            "tools.bench_callbacks",
+            (),
+            backend="tensorflow",
+        ),
+        Result(
             "bench_classes",
             "tools.bench_measure classes --classes 100 1000 10000 100000 "
             "--peer-classes 1000 "

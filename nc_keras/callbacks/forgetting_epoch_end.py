@@ -5,6 +5,7 @@ import numpy as np
 
 from nc_keras.forgetting import Forgetting
 from nc_keras.labels import class_labels
+from nc_keras.measuring.batch_size import suitable_batch_size
 
 
 class ForgettingEpochEnd(keras.callbacks.Callback):
@@ -28,10 +29,10 @@ class ForgettingEpochEnd(keras.callbacks.Callback):
     Args:
         x: Array of the examples that are watched.
         y: Their labels.
-        batch_size: Integer.
+        batch_size: Integer; by default one that suits the model.
     """
 
-    def __init__(self, x: Any, y: Any, batch_size: int = 256):
+    def __init__(self, x: Any, y: Any, batch_size: int | None = None):
         super().__init__()
         self._x, self._batch_size = x, batch_size
         self._labels = class_labels(y)[0]
@@ -46,9 +47,10 @@ class ForgettingEpochEnd(keras.callbacks.Callback):
         self._events = np.zeros(count, "int32")
 
     def on_epoch_end(self, epoch, logs=None):
-        outputs = self.model.predict(
-            self._x, batch_size=self._batch_size, verbose=0
-        )
+        batch_size = self._batch_size
+        if batch_size is None:
+            batch_size = suitable_batch_size(self.model)
+        outputs = self.model.predict(self._x, batch_size, verbose=0)
         right = np.argmax(outputs, axis=-1) == self._labels
         self._events += self._right & ~right
         self._learned |= right

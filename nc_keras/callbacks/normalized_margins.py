@@ -45,7 +45,7 @@ class NormalizedMargins(EpochObserver):
         epochs: As in `nc_keras.callbacks.NeuralCollapse`.
         batch_norm: Boolean, whether the network has BatchNormalization, and
             `rho` is that of the authors' code with it.
-        batch_size: Integer, for arrays. Defaults to `256`.
+        batch_size: Integer; by default one that suits the model.
 
     Raises:
         ValueError: In training, if the network is not homogeneous in the
@@ -87,7 +87,7 @@ class NormalizedMargins(EpochObserver):
         log_dir: str | os.PathLike | None = None,
         epochs: int | str | Iterable[int] = 1,
         batch_norm: bool = False,
-        batch_size: int = 256,
+        batch_size: int | None = None,
     ):
         super().__init__(epochs, log_dir)
         self.x = x

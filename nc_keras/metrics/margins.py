@@ -115,7 +115,9 @@ def _signs(labels, count):
 
 @checked(data="data", batch_size="integer")
 def errors_of(
-    model: keras.Model | FeatureExtractor, data: Any, batch_size: int = 256
+    model: keras.Model | FeatureExtractor,
+    data: Any,
+    batch_size: int | None = None,
 ) -> tuple[float, float]:
     """The share of wrong answers, and that of margins of at most one.
 
@@ -124,7 +126,7 @@ def errors_of(
             calls, `nc_keras.FeatureExtractor(model, features=model)`, which
             builds its function once.
         data: Tuple `(x, y)` of arrays, or a dataset as in `nc_keras.measure`.
-        batch_size: Integer, for arrays.
+        batch_size: Integer; by default one that suits the model.
 
     Returns:
         Two floats: the error, and the margin error, in which an example

@@ -36,7 +36,7 @@ class FeatureMovie(EpochObserver):
             `nc_keras.callbacks.NeuralCollapse`. Before the first there is one
             of the model as it was.
         head: As in `nc_keras.measure`.
-        batch_size: Integer, for arrays.
+        batch_size: Integer; by default one that suits the model.
 
     Attributes:
         frames: List of `Frame`s; what `nc_keras.plot.collapse_movie` takes.
@@ -56,7 +56,7 @@ class FeatureMovie(EpochObserver):
         *,
         epochs: int | str | Iterable[int] = 1,
         head: Any = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
     ):
         super().__init__(epochs)
         if y is None:

@@ -50,7 +50,7 @@ def measured(
     *,
     head: Any = None,
     features: Any = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Measured:
     """Makes a forward pass, and keeps all features.
 
@@ -60,7 +60,7 @@ def measured(
         y: Labels.
         head: Layer or name.
         features: Layer or function.
-        batch_size: Integer.
+        batch_size: Integer; by default one that suits the model.
     """
     extractor = extractor_of(model, head, features)
     rows, labels = extractor(x, y, batch_size)

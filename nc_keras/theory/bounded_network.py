@@ -65,7 +65,9 @@ class Inputs:
 
 
 @checked(model="model", x="data", batch_size="integer")
-def inputs_of(model: keras.Model, x: Any, batch_size: int = 256) -> Inputs:
+def inputs_of(
+    model: keras.Model, x: Any, batch_size: int | None = None
+) -> Inputs:
     """Sums up what the first weights of a model see of the examples.
 
     One pass over the data. Where the layers in front learn nothing, the same
@@ -74,7 +76,7 @@ def inputs_of(model: keras.Model, x: Any, batch_size: int = 256) -> Inputs:
     Args:
         model: As in `bounds.convolutional`.
         x: As in `bounds.convolutional`.
-        batch_size: Integer, for arrays.
+        batch_size: Integer; by default one that suits the model.
 
     Returns:
         `Inputs`. For a first layer that is dense, an example is one pixel.

@@ -261,7 +261,7 @@ def compare(
     train: Any,
     test: Any = None,
     delta: float = 1e-3,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Comparison:
     """Computes all bounds, and what they bound where there are labels.
 
@@ -272,7 +272,7 @@ def compare(
             without labels.
         test: A test set in the same form, with labels, or `None`.
         delta: As in `convolutional`.
-        batch_size: Integer, for arrays. The values do not depend on it.
+        batch_size: Integer; by default one that suits the model.
 
     Returns:
         `Comparison`, which prints as a table.

@@ -1,14 +1,17 @@
 import contextlib
 import json
+import logging
 import pathlib
 import sys
 
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import nc_keras
 from nc_keras.kernel import gram
+from nc_keras.kernel.backends import current
 from nc_keras.kernel.network import Network
 from nc_keras.kernel.units import JACOBIAN
 from nc_keras.kernel.units import OUTER
@@ -309,3 +312,18 @@ def test_batches_of_one_example():
     model, x = drawn("attention")
     found = gram(model, x, "full", batch_size=1).values
     close(found, gram(model, x, "full").values)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="TensorFlow's warning"
+)
+def test_layers_of_many_shapes_make_tensorflow_warn_of_nothing(caplog):
+    doubled = current().compiled(lambda tensors: ops.multiply(tensors[0], 2))
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    try:
+        sums = [ops.sum(doubled([ops.ones(size)])) for size in range(2, 20)]
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert [float(one) for one in sums] == list(range(4, 40, 2))
+    assert not caplog.records

@@ -1,6 +1,7 @@
 """Derivatives on TensorFlow."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,14 @@ _ZERO = tf.UnconnectedGradients.ZERO
 
 
 def compiled(function: Callable) -> Callable:
-    fast = tf.function(function)
+    @functools.cache
+    def of_shapes(shapes):
+        # TensorFlow warns of code that is traced often; a partial has none.
+        return tf.function(functools.partial(function))
 
     def call(*args):
+        tensors = tf.nest.flatten(args)
+        fast = of_shapes(tuple(tuple(tensor.shape) for tensor in tensors))
         with _full_precision():
             return fast(*args)
 
