@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,9 @@ from nc_keras.experiments.results import summary
 from nc_keras.experiments.results import tables
 from nc_keras.experiments.results.findings import findings as findings_of
 from nc_keras.experiments.results.findings import notices
+from tools import benchmark_fragments
+from tools.markdown import table
+from tools.markdown import text
 
 Kept = Mapping[str, Any]
 # What no table shows, or what depends on what else the machine did.
@@ -57,13 +59,14 @@ def comparison(kept: Kept) -> str:
     record = kept["record"]
     parts = []
     for loss, heads in summary.by_loss(record).items():
-        lines = [_row(loss, heads), _row("---", ["---:"] * len(heads))]
-        lines += [
-            _row(label, [" → ".join(cell.values) for cell in cells])
-            for label, cells in tables.table(heads)
-            if "memory" not in label
-        ]
-        parts.append("\n".join(lines))
+        rows = []
+        for label, cells in tables.table(heads):
+            if "memory" not in label:
+                arrows = [" → ".join(cell.values) for cell in cells]
+                rows.append(
+                    {loss: label, **dict(zip(heads, arrows, strict=True))}
+                )
+        parts.append(table(rows))
     return "\n\n".join(parts)
 
 
@@ -312,136 +315,6 @@ def bounds(kept: Kept) -> str:
     )
 
 
-def forward(kept: Kept) -> str:
-    """What a measurement costs beside inference."""
-    return table(
-        [
-            {
-                "network": row["network"],
-                "images": f"{row['images']:,}",
-                "`predict`, s": f"{row['seconds']['predict']:.2f}",
-            }
-            | {name: f"{ratio:.2f}" for name, ratio in row["ratios"].items()}
-            for row in _of(kept, "forward")
-        ]
-    )
-
-
-def callbacks(kept: Kept) -> str:
-    """What each callback costs, of the time of the training steps."""
-    return table(
-        [
-            {"callback": row["callback"]}
-            | {
-                of: f"{round(100 * row[share], 1) + 0.0:.1f}"  # No -0.0.
-                for of, share in (
-                    ("in each epoch, %", "share"),
-                    ("in 50 of 350 epochs, %", "scheduled"),
-                )
-            }
-            for row in _of(kept, "callbacks")
-        ]
-    )
-
-
-def classes(kept: Kept) -> str:
-    """Time and memory of many classes, beside another library."""
-    rows = {}
-    for row in _of(kept, "classes")["rows"]:
-        found = rows.setdefault(
-            row["classes"],
-            {
-                "classes": f"{row['classes']:,}",
-                "examples": f"{row['examples']:,}",
-            }
-            | dict.fromkeys(
-                ("nc_keras, s", "MB", "the other, s", "the other, MB"),
-                "not run",
-            ),
-        )
-        names = ("nc_keras, s", "MB")
-        if row["library"] != "nc_keras":
-            names = ("the other, s", "the other, MB")
-        found[names[0]] = f"{row['seconds']:.3g}"
-        found[names[1]] = f"{row['megabytes']:,.0f}"
-    return table(list(rows.values()))
-
-
-def evaluated(kept: Kept) -> str:
-    """An evaluation that measures, beside evaluating and measuring."""
-    return table(
-        [
-            {
-                "network": row["network"],
-                "over `evaluate`": f"{row['over evaluate']:.2f}",
-                "over `evaluate` and `measure`": f"{row['over both']:.2f}",
-                "largest relative difference": f"{row['apart']:.0e}",
-            }
-            for row in _of(kept, "evaluated")
-        ]
-    )
-
-
-def features(kept: Kept) -> str:
-    """The metrics of features beside one product with the head."""
-    return table(
-        [
-            {
-                "D": row["dim"],
-                "C": f"{row['classes']:,}",
-                "spread": row["spread"],
-                "product, s": f"{row['product']:.3f}",
-                "metrics / product": f"{row['ratio']:.1f}",
-            }
-            for row in _of(kept, "features")
-        ]
-    )
-
-
-def margins(kept: Kept) -> str:
-    """The time of one-vs-rest margins."""
-    return table(
-        [
-            {
-                "head": {
-                    "random": "drawn at random",
-                    "simplex": "a simplex ETF, each row moved by 0.1",
-                }[row["head"]],
-                "C": f"{row['classes']:,}",
-                "D": row["dim"],
-                "s": f"{row['seconds']:.{row['seconds'] < 10:d}f}",
-            }
-            for row in _of(kept, "margins")
-        ]
-    )
-
-
-def growth(kept: Kept) -> str:
-    """How the time grows with the classes."""
-    return f"C^{_of(kept, 'classes')['growth']['nc_keras']:.2f}"
-
-
-def speed(kept: Kept) -> str:
-    """Epochs of the recipes beside loops of PyTorch: how many times as fast."""
-    rows = {}
-    for row in _of(kept, "rows"):
-        rows.setdefault(row["network"], {})[row["contender"]] = row["seconds"]
-    return table(
-        [
-            {"network": network}
-            | {
-                f"{name.removeprefix('keras-')} / {rival}": (
-                    f"{seconds[rival] / seconds[name]:.2f}"
-                )
-                for rival in ("notebook", "tuned")
-                for name in seconds
-                if name.startswith("keras-")
-            }
-            for network, seconds in rows.items()
-        ]
-    )
-
-
 FRAGMENTS: dict[str, Callable[[Kept], str]] = {
     function.__name__: function
     for function in (
@@ -449,26 +322,8 @@ FRAGMENTS: dict[str, Callable[[Kept], str]] = {
         *(digits_sentence, turned_sentence),
         *(parity, verdict, moments, cases, arms, runs, grid, claims, bounds),
         *(observations, measurements, kernels, rare, rare_findings, ridges),
-        *(forward, evaluated, features, callbacks, classes, margins),
-        *(growth, speed),
     )
-}
-
-
-def table(rows: Sequence[Mapping[str, Any]], across: bool = False) -> str:
-    """Dictionaries of the same keys as a GitHub table.
-
-    Args:
-        rows: The dictionaries.
-        across: Whether each is a column, with its first value as heading.
-    """
-    names = list(rows[0])
-    cells = [[_text(value) for value in row.values()] for row in rows]
-    if across:
-        names, *cells = [list(one) for one in zip(names, *cells, strict=True)]
-    rule = ["---:"] * (len(names) - 1)
-    lines = [_row(names[0], names[1:]), _row("---", rule)]
-    return "\n".join([*lines, *(_row(row[0], row[1:]) for row in cells)])
+} | benchmark_fragments.FRAGMENTS
 
 
 def _of(kept, key):
@@ -477,19 +332,7 @@ def _of(kept, key):
 
 def _between(network, name):
     start, end = (network[when][name]["value"] for when in ("start", "end"))
-    return f"{_text(start)} → {_text(end)}"
-
-
-def _row(first, others):
-    return f"| {first} | {' | '.join(others)} |"
-
-
-def _text(value):
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "–" if value is None else str(value)
+    return f"{text(start)} → {text(end)}"
 
 
 def _mean(group, key, moment, kind="number"):

@@ -2,9 +2,9 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask  # It has no public name.
 
 from nc_keras.arguments import refuse_masked
+from nc_keras.keras_private import get_keras_mask
 from nc_keras.labels import one_hot_rows
 from nc_keras.labels import without_ignored
 from nc_keras.losses.raw_outputs import warn_of_probabilities

@@ -12,6 +12,8 @@ from nc_keras.measuring.forward import Forward
 from nc_keras.measuring.forward import resolve_sources
 from nc_keras.measuring.heads import Head
 from nc_keras.measuring.heads import find_head_or_none
+from nc_keras.measuring.rows import counted_rows
+from nc_keras.measuring.rows import rows_of
 
 _POOLINGS = (None, "average", "flatten")
 
@@ -275,7 +277,7 @@ class FeatureExtractor:
         """Rows of features, and their labels, without those left out."""
         rows = []
         for source, array in zip(self._sources, features, strict=True):
-            array, flat, shape = _aligned(array, labels, source.name)
+            array, flat, shape = rows_of(array, labels, source.name)
             rows.append((source.name, array, shape))
         _, last, shape = rows[-1]
         for name, _, other in rows:
@@ -288,7 +290,7 @@ class FeatureExtractor:
                 )
         self._validate_width(last.shape[1])
         arrays = [array for _, array, _ in rows]
-        keep = _kept(flat, shape, mask, ignore_label)
+        keep = counted_rows(flat, shape, mask, ignore_label)
         if keep is None or keep.all():
             return arrays, flat
         return [array[keep] for array in arrays], flat[keep]
@@ -326,68 +328,6 @@ class FeatureExtractor:
                 f"and head {self.head.name!r} of width {expected}. Change "
                 "`features` or `pooling`, or pass `features` without `head`."
             )
-
-
-def _aligned(features, labels, name):
-    """Returns rows, a label for each, and the shape that the labels had."""
-    shape = features.shape[:-1]
-    if labels.shape[: len(shape)] != shape and math.prod(shape[1:]) == 1:
-        shape = shape[:1]
-    rank = labels.ndim - len(shape)
-    if labels.shape[: len(shape)] != shape or rank not in (0, 1):
-        _raise_misfit(features, labels, name)
-    features = features.reshape(-1, features.shape[-1])
-    labels = labels.reshape(-1, *labels.shape[len(shape) :])
-    if labels.shape[1:] == (1,):
-        labels = labels[:, 0]
-    return features, labels, shape
-
-
-def _raise_misfit(features, labels, name):
-    received = (
-        f"Received: features of shape {features.shape} at {name!r}, and "
-        f"labels of shape {labels.shape}."
-    )
-    lead = features.shape[:-1]
-    if features.ndim > 2 and labels.shape[:1] == lead[:1]:
-        raise ValueError(
-            f"Each example has {math.prod(lead[1:])} feature vectors. Choose "
-            '`pooling="average"` for their mean, or `pooling="flatten"` for '
-            "all their values in one vector; or give each of them a label, "
-            f"in labels of shape {lead}. {received}"
-        )
-    raise ValueError(
-        f"Labels must be integers of shape {lead}, or one-hot with one more "
-        f"axis. {received}"
-    )
-
-
-def _kept(labels, shape, mask, ignore_label):
-    """Returns which rows count, or `None` for all of them."""
-    keep = None
-    if mask is not None:
-        given = mask.shape
-        if mask.shape == (*shape, 1):
-            mask = mask[..., 0]
-        if not mask.ndim or mask.shape != shape[: mask.ndim]:
-            raise ValueError(
-                "A mask, or sample weights, must have the shape of the "
-                f"integer labels, {shape}, or one value per example. "
-                f"Received: a mask of shape {given}."
-            )
-        missing = (1,) * (len(shape) - mask.ndim)
-        mask = np.broadcast_to(mask.reshape(mask.shape + missing), shape)
-        keep = mask.reshape(-1) != 0
-    if ignore_label is not None:
-        if labels.ndim > 1:
-            raise ValueError(
-                "`ignore_label` needs integer labels; use `mask` for one-hot "
-                f"labels. Received: ignore_label={ignore_label}, labels of "
-                f"{labels.shape[1]} columns."
-            )
-        counts = labels != ignore_label
-        keep = counts if keep is None else keep & counts
-    return keep
 
 
 def extractor_of(

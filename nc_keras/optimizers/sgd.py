@@ -3,10 +3,8 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.src.backend.common.stateless_scope import (  # It is not public.
-    in_stateless_scope,
-)
 
+from nc_keras.keras_private import in_stateless_scope
 from nc_keras.optimizers.decay import validated_decay
 from nc_keras.optimizers.decay import with_decay
 
