@@ -96,6 +96,8 @@ class NCTensorBoard(NeuralCollapse):
             numbers.
         decompose: As in `NeuralCollapse`.
         mask: As in `NeuralCollapse`.
+        loss: As in `NeuralCollapse`; of the validation data it is drawn where
+            `fit` does not validate.
         **options: As in `NeuralCollapse`.
 
     Raises:
@@ -144,6 +146,7 @@ class NCTensorBoard(NeuralCollapse):
         class_names: Iterable[str] | None = None,
         decompose: bool | None = None,
         mask: Any = None,
+        loss: bool = False,
         **options: Unpack[Options],
     ):
         has_head = options.get("features") is None or options.get("head")
@@ -158,6 +161,7 @@ class NCTensorBoard(NeuralCollapse):
             epochs=epochs,
             decompose=decompose,
             mask=mask,
+            loss=loss,
             **options,
         )
         self.log_dir = pathlib.Path(log_dir)
@@ -340,8 +344,9 @@ class NCTensorBoard(NeuralCollapse):
                 if prefix + "mse_" + part in logs:
                     scalars[f"mse/{part}"] = logs[prefix + "mse_" + part]
             marked = {}
-            if prefix + "loss" in logs:
-                marked["loss"] = logs[prefix + "loss"]
+            for key in (prefix + log_key("loss"), prefix + "loss"):
+                if key in logs:
+                    marked["loss"] = logs[key]
             if prefix + log_key("accuracy") in logs:
                 marked["error"] = 1 - logs[prefix + log_key("accuracy")]
             scalars.update(marked)

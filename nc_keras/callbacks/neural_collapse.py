@@ -22,6 +22,7 @@ from nc_keras.measuring.batches import labels_of
 from nc_keras.measuring.batches import refuse_endless
 from nc_keras.measuring.batches import validate_lengths
 from nc_keras.measuring.last_layer import LastLayer
+from nc_keras.measuring.loss import MeanLoss
 from nc_keras.measuring.options import Options
 from nc_keras.measuring.options import Plan
 from nc_keras.measuring.options import unpacked
@@ -77,6 +78,10 @@ class NeuralCollapse(EpochObserver):
             `"mse_perp_share"`, see `nc_keras.metrics.mse_decomposition`);
             `None` for whenever the model is compiled with that loss.
         mask: As in `nc_keras.measure`, for the training data.
+        loss: Boolean, whether to measure the loss in the same pass, as
+            `model.evaluate` gives it: `"nc_loss"`, and `"val_nc_loss"` of the
+            validation data, which `fit` then need not validate on. Defaults
+            to `False`.
         **options: As in `nc_keras.measure`, but that of `metrics` those of
             one value per class cannot be logged: `logs` hold numbers, and
             `"all"` leaves them out. With `across_processes` all data here are
@@ -120,6 +125,7 @@ class NeuralCollapse(EpochObserver):
         epochs: int | str | Iterable[int] = 1,
         decompose: bool | None = None,
         mask: Any = None,
+        loss: bool = False,
         **options: Unpack[Options],
     ):
         super().__init__(epochs)
@@ -127,6 +133,7 @@ class NeuralCollapse(EpochObserver):
         self.plan = Plan.of(options)
         self.decompose = decompose
         self.mask = mask
+        self.loss = loss
         self.x = x
         self.y = y
         self.validation_data = validation_data
@@ -286,9 +293,10 @@ class NeuralCollapse(EpochObserver):
         if metrics is not None:
             other = "training_set" if prefix else "train_means"
             metrics = [t for t in metrics if other not in _needs(t)]
+        loss = MeanLoss(self.model) if self.loss else None
         measurement = self.plan.measured(
             self._extractor,
-            self.plan.source(self._extractor, *data),
+            self.plan.source(self._extractor, *data, loss=loss),
             self._weights(),
             train_means=self.train_means if prefix else None,
             train_counts=self.layers[""].class_sizes if prefix else None,
@@ -300,6 +308,8 @@ class NeuralCollapse(EpochObserver):
         self.layers[prefix] = measurement.layer
         values = measurement.values(self.plan.pairs)
         values |= self._parts(measurement)
+        if loss is not None:
+            values["loss"] = loss.result(self.plan.gather)
         return {prefix + log_key(tag): v for tag, v in values.items()}
 
     def _parts(self, measurement):
@@ -361,5 +371,5 @@ def _about(name):
 
 
 def log_key(tag: str) -> str:
-    """The key of a metric in `logs`, where Keras has its own accuracy."""
-    return "nc_accuracy" if tag == "accuracy" else tag
+    """The key in `logs`, where Keras has an accuracy and a loss of its own."""
+    return f"nc_{tag}" if tag in ("accuracy", "loss") else tag

@@ -12,6 +12,7 @@ from nc_keras.measuring.forward import Forward
 from nc_keras.measuring.forward import resolve_sources
 from nc_keras.measuring.heads import Head
 from nc_keras.measuring.heads import find_head_or_none
+from nc_keras.measuring.loss import MeanLoss
 from nc_keras.measuring.rows import counted_rows
 from nc_keras.measuring.rows import rows_of
 
@@ -182,6 +183,7 @@ class FeatureExtractor:
         batch_size: int | None = None,
         mask: Any = None,
         ignore_label: int | None = None,
+        loss: MeanLoss | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields features and labels a batch, in one forward pass.
 
@@ -193,6 +195,7 @@ class FeatureExtractor:
             batch_size: Integer or `None`.
             mask: Array.
             ignore_label: Integer.
+            loss: What the loss of each batch is added to, or `None`.
 
         Returns:
             Iterator over features of shape `(n, D)`, in the dtype of the
@@ -209,7 +212,7 @@ class FeatureExtractor:
                 f"Received: features={self.names}."
             )
         for (features,), labels in self.layer_batches(
-            x, y, batch_size, mask, ignore_label
+            x, y, batch_size, mask, ignore_label, loss
         ):
             yield features, labels
 
@@ -220,6 +223,7 @@ class FeatureExtractor:
         batch_size: int | None = None,
         mask: Any = None,
         ignore_label: int | None = None,
+        loss: MeanLoss | None = None,
     ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
         """Yields the features of each layer, and labels, in one forward pass.
 
@@ -229,6 +233,7 @@ class FeatureExtractor:
             batch_size: Integer or `None`.
             mask: Array.
             ignore_label: Integer.
+            loss: As in `batches`.
 
         Returns:
             Iterator over lists of features, one array of shape `(n, D)` for
@@ -255,7 +260,11 @@ class FeatureExtractor:
             is_empty = False
             if not self._is_checked:
                 self._check_outputs(inputs)
-            features = self._forward.predict_on_batch(inputs)
+            weights = () if keep is None else (keep.astype("float32"),)
+            asked = () if loss is None else (targets, *weights)
+            features = self._forward.predict_on_batch(inputs, *asked)
+            if loss is not None:
+                loss.add(features.pop(), len(targets))
             features, labels = self._counted(
                 features, targets, keep, ignore_label
             )

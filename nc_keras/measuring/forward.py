@@ -63,17 +63,25 @@ class Forward:
         self._compiled = _Compiled(model, self._features)
         self._mirrored = Mirrored.of(model, self._with_state)
 
-    def predict_on_batch(self, inputs):
-        if self._mirrored and self._mirrored.can_share(inputs):
-            return self._mirrored(inputs)
+    def predict_on_batch(self, inputs, *targets):
+        """Returns the features of each source, and what the model loses.
+
+        Args:
+            inputs: Those of a batch.
+            *targets: Nothing; or labels, and weights, for the loss of the
+                batch as a last array.
+        """
+        batch = (inputs, *targets)
+        if self._mirrored and self._mirrored.can_share(batch):
+            return self._mirrored(batch)
         # JAX takes the variables as arguments, and the model's own would be
         # lost with the buffers they donate if a step were interrupted.
         if keras.backend.backend() == "jax":
             self._variables = _variables(self.model, self.sources)
         values = [variable.value for variable in self._variables]
-        inputs = shared(inputs, values)
+        batch = shared(batch, values)
         # Unlike `predict`, this leaves the random state of torch alone.
-        return self._compiled.predict_on_batch((inputs, values))
+        return self._compiled.predict_on_batch((batch, values))
 
     def eagerly(self, inputs):
         """Returns the features of one source, and the model's outputs."""
@@ -83,17 +91,35 @@ class Forward:
             features = source.vectors(tensor, self.pooling)
         return ops.convert_to_numpy(features), outputs
 
-    def _features(self, inputs, values):
+    def _features(self, batch, values):
         state = zip(self._variables, values, strict=True)
-        return self._with_state(inputs, list(state))
+        return self._with_state(batch, list(state))
 
-    def _with_state(self, inputs, state):
-        with keras.StatelessScope(state):
-            tensors, _ = self._run(inputs)
+    def _with_state(self, batch, state):
+        inputs, *targets = batch
+        if targets and not self._variables:
+            # In a scope, penalties of the weights ask it for their values.
+            state = [*state, *_penalized(self.model)]
+        with keras.StatelessScope(state, collect_losses=True):
+            tensors, outputs = self._run(inputs)
+            losses = self._losses(inputs, outputs, *targets) if targets else []
         return [
             source.vectors(tensor, self.pooling)
             for source, tensor in zip(self.sources, tensors, strict=True)
-        ]
+        ] + losses
+
+    def _losses(self, inputs, outputs, labels, weights=None):
+        if outputs is None:
+            raise ValueError(
+                "The loss is measured where the model is called. Pass a layer "
+                "as `features`, or no `loss`. Received: a function of inputs, "
+                f"{self.sources[0].name!r}."
+            )
+        # Of its class: what watches the model's steps is not to see this.
+        loss = type(self.model).compute_loss(
+            self.model, inputs, labels, outputs, weights, training=False
+        )
+        return [ops.reshape(ops.cast(loss, keras.config.floatx()), (1,))]
 
     def _run(self, inputs):
         model, (first, *_) = self.model, self.sources
@@ -130,6 +156,12 @@ class _Compiled(keras.Model):
 
     def call(self, inputs, training=False):
         return self._function(*inputs)
+
+
+def _penalized(model):
+    """The weights that have a regularizer, with their values."""
+    weights = model.trainable_weights
+    return [(one, one.value) for one in weights if one.regularizer]
 
 
 def _variables(model, sources):

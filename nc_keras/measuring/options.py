@@ -15,6 +15,7 @@ import numpy as np
 
 from nc_keras.measuring.extractor import FeatureExtractor
 from nc_keras.measuring.extractor import extractor_of
+from nc_keras.measuring.loss import MeanLoss
 from nc_keras.measuring.pair_means import validate_sample
 from nc_keras.measuring.passes import Measurement
 from nc_keras.measuring.passes import measured
@@ -100,7 +101,12 @@ class Plan:
         return extractor_of(model, self.head, self.features, self.pooling)
 
     def source(
-        self, extractor: Any, x: Any, y: Any = None, mask: Any = None
+        self,
+        extractor: Any,
+        x: Any,
+        y: Any = None,
+        mask: Any = None,
+        loss: MeanLoss | None = None,
     ) -> FeatureSource:
         """Returns the features of a data set.
 
@@ -109,6 +115,7 @@ class Plan:
             x: As in `nc_keras.measure`; so for the other arguments.
             y: Labels.
             mask: Array.
+            loss: As in `FeatureSource`.
         """
         return FeatureSource(
             extractor,
@@ -119,6 +126,7 @@ class Plan:
             mask=mask,
             ignore_label=self.ignore_label,
             may_be_empty=self.across_processes,
+            loss=loss,
         )
 
     def measured(
@@ -158,7 +166,7 @@ class Plan:
 
 
 def unpacked(data: Any) -> tuple[Any, Any, np.ndarray | None]:
-    """Returns examples, labels, and a mask where there are weights.
+    """Returns examples, labels, and weights where there are any.
 
     Args:
         data: A tuple `(x, y)` or `(x, y, weight)`, of which examples of weight
@@ -167,4 +175,4 @@ def unpacked(data: Any) -> tuple[Any, Any, np.ndarray | None]:
     if not isinstance(data, tuple):
         return data, None, None
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-    return x, y, None if weight is None else np.asarray(weight) != 0
+    return x, y, None if weight is None else np.asarray(weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import numbers
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from nc_keras.measuring.batches import NoExamplesError
 from nc_keras.measuring.batches import is_one_shot
 from nc_keras.measuring.extractor import FeatureExtractor
+from nc_keras.measuring.loss import MeanLoss
 
 MEMORY = 2**31  # bytes of features that are kept: 2 GiB
 
@@ -27,6 +29,7 @@ class FeatureSource:
         batch_size: As in `measure`.
         memory: As in `measure`.
         may_be_empty: Boolean, whether there may be no example.
+        loss: What the loss of each batch is added to, or `None`.
         **choice: `mask` and `ignore_label`, as in `measure`.
 
     Attributes:
@@ -42,6 +45,7 @@ class FeatureSource:
         batch_size: int | None = None,
         memory: int = MEMORY,
         may_be_empty: bool = False,
+        loss: MeanLoss | None = None,
         **choice: Any,
     ):
         if not isinstance(memory, numbers.Real) or not memory >= 0:
@@ -49,7 +53,9 @@ class FeatureSource:
                 "`memory` must be a number of bytes. "
                 f"Received: memory={memory!r}."
             )
-        self._forward = lambda: extractor.batches(x, y, batch_size, **choice)
+        self._forward = functools.partial(
+            extractor.batches, x, y, batch_size, loss=loss, **choice
+        )
         self._memory: float = memory
         self._may_be_empty: bool = may_be_empty
         self._batches: list[tuple[np.ndarray, np.ndarray]] = []

@@ -152,8 +152,6 @@ class Training:
                 self.shared_by,
                 settings.remainder,
             ),
-            **validation(self.dataset, suitable_batch_size(self.model)),
-            validation_freq=settings.measured_epochs,
         )
 
     def _write(self, finished):
@@ -281,6 +279,7 @@ def panels(
         threshold=settings.threshold,
         across_processes=shared,
         metrics=measured_tags(settings),
+        loss=True,
         hparams={"batch_size": settings.batch_size, "seed": run.seed},
     )
 
@@ -305,11 +304,3 @@ def kernel_alignment(
         epochs=settings.measured_epochs,
         examples=settings.kernel,
     )
-
-
-def validation(dataset: Dataset | ImageStream, batch_size: int) -> dict:
-    """Returns the arguments of `keras.Model.fit` for the test images."""
-    test = dataset.test_data(batch_size)
-    if test[1] is None:
-        return {"validation_data": test[0]}
-    return {"validation_data": test, "validation_batch_size": batch_size}

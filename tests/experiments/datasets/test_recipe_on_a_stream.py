@@ -28,6 +28,6 @@ def test_the_recipe_of_imagenet_on_a_few_images(
     (run,) = record["runs"]
     assert [row["epoch"] for row in run["measured"]] == [1, 2]
     assert run["failure"] is None and run["seconds_per_epoch"] > 0
-    assert run["last"]["val_nc4"] >= 0 and run["last"]["val_loss"] > 0
+    assert run["last"]["val_nc4"] >= 0 and run["last"]["val_nc_loss"] > 0
     assert record["published"][0]["value"] == "65.41 % → 64.45 %"
     assert "Scaled down: 2 epochs" in " ".join(capsys.readouterr().out.split())
