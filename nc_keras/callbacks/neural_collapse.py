@@ -155,8 +155,10 @@ class NeuralCollapse(EpochObserver):
                 f"None of the {epochs} epochs would be measured. "
                 f"Received: epochs={self.schedule!r}."
             )
-        # What is wrong with head or data is better known now than after an
-        # epoch; some models are only built by their first step.
+        # What is wrong with loss, head or data is better known now than after
+        # an epoch; some models are only built by their first step.
+        if self.loss:
+            MeanLoss(self.model)
         if self.model.built:
             self._find_features()
         for name, (x, y, mask) in self._data().items():

@@ -10,6 +10,7 @@ from keras import ops
 from nc_keras.graph import all_layers
 from nc_keras.graph import bare
 from nc_keras.graph import resolve_layer
+from nc_keras.keras_private import unscale_loss_for_distribution
 from nc_keras.measuring.devices import Mirrored
 from nc_keras.measuring.devices import shared
 from nc_keras.recording import recording
@@ -119,6 +120,8 @@ class Forward:
         loss = type(self.model).compute_loss(
             self.model, inputs, labels, outputs, weights, training=False
         )
+        # Of each replica it is its part of the sum over all.
+        loss = unscale_loss_for_distribution(loss)
         return [ops.reshape(ops.cast(loss, keras.config.floatx()), (1,))]
 
     def _run(self, inputs):

@@ -35,6 +35,12 @@ def main(process, first):
         **options,
     )
     values |= {f"report_{name}": part for name, part in report.items()}
+    model.compile(loss=nc_keras.losses.CE())
+    collapse = nc_keras.callbacks.NeuralCollapse(
+        x[share], y[share], loss=True, **options
+    )
+    collapse.set_model(model)
+    values["loss"] = collapse.measure()["nc_loss"]
     layers = nc_keras.layerwise(model, x[share], y[share], **options)
     values["layers"] = list(layers.values())[-1]
     wrong = y[share].copy()

@@ -74,10 +74,17 @@ def main(size):
     # The shares of the training must be even on JAX.
     x, y = x[:1792], y[:1792]
     running = nc_keras.callbacks.RunningCollapse(without_drift=False)
+    collapse = nc_keras.callbacks.NeuralCollapse(
+        x, y, metrics=["accuracy"], loss=True, batch_size=size
+    )
+    callbacks = [running, collapse]
     history = model.fit(
-        x, y, batch_size=128, epochs=2, callbacks=[running], verbose=0
+        x, y, batch_size=128, epochs=2, callbacks=callbacks, verbose=0
     ).history
-    values["running"] = {k: v[-1] for k, v in history.items() if "nc" in k}
+    values["loss"] = history["nc_loss"][-1]
+    values["running"] = {
+        k: v[-1] for k, v in history.items() if k.startswith("running_nc")
+    }
     evaluated = nc_keras.callbacks.EvaluatedCollapse()
     model.evaluate(x, y, batch_size=128, callbacks=[evaluated], verbose=0)
     values["evaluated"] = evaluated.values
