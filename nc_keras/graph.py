@@ -48,6 +48,26 @@ def resolve_layer(model: keras.Model, layer: Any, argument: str) -> keras.Layer:
     return named[0]
 
 
+def compiled_loss(model: keras.Model) -> Any:
+    """What computes the loss of a model: another one after each `compile`.
+
+    It is `None` where no loss was ever named.
+    """
+    return getattr(model, "_compile_loss", None)
+
+
+def forget_losses(model: keras.Model) -> None:
+    """Lets the layers forget what they added to the loss in other calls.
+
+    Keras does so in the outermost layer that is called. What calls a model
+    for a measurement is a layer that does not know it.
+
+    Args:
+        model: The model, which is about to be called.
+    """
+    model._clear_losses()
+
+
 def is_reversible(layer: keras.Layer) -> bool:
     """Whether a layer embeds, and with `reverse=True` projects back."""
     return (

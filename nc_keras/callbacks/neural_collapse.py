@@ -16,6 +16,7 @@ from nc_keras.callbacks.epoch_observer import EpochObserver
 from nc_keras.callbacks.positional import formerly_positional
 from nc_keras.callbacks.schedule import loss_of
 from nc_keras.graph import back_from
+from nc_keras.graph import compiled_loss
 from nc_keras.labels import class_labels
 from nc_keras.measuring.batches import is_one_shot
 from nc_keras.measuring.batches import labels_of
@@ -79,9 +80,11 @@ class NeuralCollapse(EpochObserver):
             `None` for whenever the model is compiled with that loss.
         mask: As in `nc_keras.measure`, for the training data.
         loss: Boolean, whether to measure the loss in the same pass, as
-            `model.evaluate` gives it: `"nc_loss"`, and `"val_nc_loss"` of the
-            validation data, which `fit` then need not validate on. Defaults
-            to `False`.
+            `model.evaluate` gives it in batches of this size, with `mask` or
+            weights as sample weights: `"nc_loss"`, and `"val_nc_loss"` of the
+            validation data, which `fit` then need not validate on. An
+            `ignore_label` must be the `ignore_class` of the loss too.
+            Defaults to `False`.
         **options: As in `nc_keras.measure`, but that of `metrics` those of
             one value per class cannot be logged: `logs` hold numbers, and
             `"all"` leaves them out. With `across_processes` all data here are
@@ -144,6 +147,7 @@ class NeuralCollapse(EpochObserver):
         self.train_means = None
         self.layers: dict[str, LastLayer] = {}
         self._extractor: Any = None
+        self._loss_is: Any = None  # It is compiled into the forward pass.
         self._has_head = False
 
     def on_train_begin(self, logs=None):
@@ -278,7 +282,10 @@ class NeuralCollapse(EpochObserver):
         return self._extractor.outputs if self._extractor else []
 
     def _find_features(self):
-        if self._extractor is None or self._extractor.model is not self.model:
+        compiled = compiled_loss(self.model) if self.loss else None
+        is_known = self._extractor is not None and self._loss_is is compiled
+        if not is_known or self._extractor.model is not self.model:
+            self._loss_is = compiled
             self._extractor = self.plan.extractor(self.model)
             # Decided once: whether a head fits another layer's features is
             # known after a pass, and all epochs must have the same keys.

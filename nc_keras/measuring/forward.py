@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 from collections.abc import Callable
 
 import keras
@@ -9,10 +10,12 @@ from keras import ops
 
 from nc_keras.graph import all_layers
 from nc_keras.graph import bare
+from nc_keras.graph import forget_losses
 from nc_keras.graph import resolve_layer
 from nc_keras.keras_private import unscale_loss_for_distribution
 from nc_keras.measuring.devices import Mirrored
 from nc_keras.measuring.devices import shared
+from nc_keras.measuring.loss import refuse_several
 from nc_keras.recording import recording
 from nc_keras.recording import the_one
 
@@ -102,6 +105,8 @@ class Forward:
             # In a scope, penalties of the weights ask it for their values.
             state = [*state, *_penalized(self.model)]
         with keras.StatelessScope(state, collect_losses=True):
+            if targets:
+                forget_losses(self.model)
             tensors, outputs = self._run(inputs)
             losses = self._losses(inputs, outputs, *targets) if targets else []
         return [
@@ -116,9 +121,14 @@ class Forward:
                 "as `features`, or no `loss`. Received: a function of inputs, "
                 f"{self.sources[0].name!r}."
             )
+        refuse_several(outputs)
         # Of its class: what watches the model's steps is not to see this.
-        loss = type(self.model).compute_loss(
-            self.model, inputs, labels, outputs, weights, training=False
+        compute_loss = type(self.model).compute_loss
+        options = {"training": False}
+        if "training" not in inspect.signature(compute_loss).parameters:
+            options = {}
+        loss = compute_loss(
+            self.model, inputs, labels, outputs, weights, **options
         )
         # Of each replica it is its part of the sum over all.
         loss = unscale_loss_for_distribution(loss)

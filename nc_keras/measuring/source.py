@@ -29,7 +29,7 @@ class FeatureSource:
         batch_size: As in `measure`.
         memory: As in `measure`.
         may_be_empty: Boolean, whether there may be no example.
-        loss: What the loss of each batch is added to, or `None`.
+        loss: What the losses of the first pass are added to, or `None`.
         **choice: `mask` and `ignore_label`, as in `measure`.
 
     Attributes:
@@ -54,8 +54,9 @@ class FeatureSource:
                 f"Received: memory={memory!r}."
             )
         self._forward = functools.partial(
-            extractor.batches, x, y, batch_size, loss=loss, **choice
+            extractor.batches, x, y, batch_size, **choice
         )
+        self._loss = loss
         self._memory: float = memory
         self._may_be_empty: bool = may_be_empty
         self._batches: list[tuple[np.ndarray, np.ndarray]] = []
@@ -74,8 +75,9 @@ class FeatureSource:
                 raise
 
     def _first_pass(self):
-        size = 0
-        for features, labels in self._forward():
+        # Where a second pass is made, a process may need none for its share.
+        size, loss, self._loss = 0, self._loss, None
+        for features, labels in self._forward(loss=loss):
             size += features.nbytes
             if self.kept:
                 self._batches.append((features, labels))

@@ -7,6 +7,8 @@ import pytest
 import nc_keras
 from nc_keras.callbacks import NCTensorBoard
 from nc_keras.callbacks import NeuralCollapse
+from nc_keras.measuring.loss import MeanLoss
+from nc_keras.measuring.options import Plan
 from tests.helpers import events_of
 
 L = keras.layers
@@ -30,6 +32,7 @@ def network(loss, kernel=None, activity=None):
             ),
             L.BatchNormalization(),
             L.Dropout(0.5),
+            L.Dense(6, activity_regularizer=activity),
             L.Dense(3),
         ]
     )
@@ -133,6 +136,54 @@ def test_tensorboard_draws_it_where_fit_does_not_validate(tmp_path):
         np.testing.assert_allclose(drawn_losses, logs[key], rtol=1e-6)
 
 
+def test_a_model_that_is_compiled_anew_has_its_new_loss():
+    x, y = drawn(70)
+    model = network(nc_keras.losses.CE())
+    collapse = NeuralCollapse(x, y, loss=True, batch_size=16)
+    for loss in (nc_keras.losses.CE(), nc_keras.losses.MSE()):
+        model.compile(keras.optimizers.SGD(0.0), loss=loss)
+        logs = model.fit(x, y, callbacks=[collapse], verbose=0).history
+        expected = model.evaluate(x, y, batch_size=16, verbose=0)
+        np.testing.assert_allclose(logs["nc_loss"], expected, rtol=1e-6)
+
+
+def test_processes_may_make_one_pass_or_two():
+    x, y = drawn(70)
+    model = network(nc_keras.losses.CE())
+    sums = []
+    for memory in (0, 10**6):  # Two shares: in the second nothing is repeated.
+        plan, found = Plan(memory=memory), MeanLoss(model)
+        extractor = plan.extractor(model)
+        plan.measured(extractor, plan.source(extractor, x, y, loss=found))
+        sums.append(found.result(lambda array: [array, [0.0, 1.0]]))
+    np.testing.assert_allclose(sums[0], sums[1], rtol=1e-12)
+
+
+class Older(keras.Model):
+    """Of a time when `compute_loss` was not told of training."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+        return 2 * super().compute_loss(x, y, y_pred, sample_weight)
+
+
+class Several(keras.Model):
+    """Its outputs are not known before it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = L.Dense(3), L.Dense(3)
+
+    def call(self, inputs):
+        return self.first(inputs), self.second(inputs)
+
+
+def test_a_loss_of_the_models_own():
+    inputs = keras.Input((6,))
+    model = Older(inputs, L.Dense(3)(inputs))
+    model.compile("sgd", loss=nc_keras.losses.CE())
+    assert_as_keras(model, drawn(70), drawn(37, 1))
+
+
 def test_what_has_no_such_loss_says_so():
     x, y = drawn(70)
     inputs = keras.Input((6,))
@@ -142,6 +193,16 @@ def test_what_has_no_such_loss_says_so():
     collapse = NeuralCollapse(x, y, loss=True, head="first")
     with pytest.raises(ValueError, match="one output.*Received: 2 outputs"):
         several.fit(x, {"a": y, "b": y}, callbacks=[collapse], verbose=0)
+    several = Several()
+    several(x[:2])
+    several.compile("sgd", loss=[nc_keras.losses.CE()] * 2)
+    collapse = NeuralCollapse(x, y, loss=True, head=several.first)
+    with pytest.raises(ValueError, match="one output.*Received: 2 outputs"):
+        several.fit(x, (y, y), callbacks=[collapse], verbose=0)
+    model = keras.Sequential([keras.Input((6,)), L.Dense(3)])
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="compiled with one"):
+        MeanLoss(model)
     model = network(nc_keras.losses.CE())
     body = keras.Model(model.inputs, model.layers[-2].output)
     collapse = NeuralCollapse(x, y, loss=True, features=lambda x: body(x))
