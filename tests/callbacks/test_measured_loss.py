@@ -204,7 +204,7 @@ def test_what_has_no_such_loss_says_so():
     with pytest.raises(ValueError, match="compiled with one"):
         MeanLoss(model)
     model = network(nc_keras.losses.CE())
-    body = keras.Model(model.inputs, model.layers[-2].output)
+    body = keras.Model(model.inputs[0], model.layers[-2].output)
     collapse = NeuralCollapse(x, y, loss=True, features=lambda x: body(x))
     with pytest.raises(ValueError, match="Received: a function"):
         model.fit(x, y, callbacks=[collapse], verbose=0)
